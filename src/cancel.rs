@@ -1,0 +1,482 @@
+//! Cancellation: a tree of tokens, on plain std wakers, so it works under any executor.
+//!
+//! # Invariants
+//!
+//! 1. One mutex per tree. It is never held while a waker is cloned, woken or dropped, nor any
+//!    other user code runs; so there is no lock order, and no poisoning that matters.
+//! 2. A node is kept by the tokens that name it. When the last one goes, its children move up to
+//!    its parent, and it leaves: nothing stays of a dropped child. (Cancelled, a node's children
+//!    are cancelled too, and need no parent.)
+//! 3. Cancelling marks the whole subtree and moves its waiters to `firing`, under the lock, in
+//!    one walk along the links, without recursion; then wakes them in chunks outside it.
+//! 4. A waiter is in its node's list, in `firing`, or in none (woken). Its own future removes it.
+//! 5. `touched` is set, before anything else, by the first cancel in the tree: while it is not,
+//!    nobody needs the lock to know that a token is not cancelled.
+#![deny(unsafe_code)]
+
+use crate::list::{List, Nodes};
+use crate::pin::with_pinned_future;
+use slab::Slab;
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Wakers taken out per locking, when a token is cancelled.
+const CHUNK: usize = 32;
+
+/// Says, to whoever asks or waits, that something shall end.
+///
+/// Clones name the same token. A child is cancelled with its parent, never the other way round.
+/// Any thread may cancel; a sleeping runtime wakes. The result of a future that completes in the
+/// same moment wins; the token stays cancelled, for ever.
+///
+/// ```
+/// use gondola::CancellationToken;
+///
+/// gondola::block_on(async {
+///     let token = CancellationToken::new();
+///     let child = token.child_token();
+///     let canceller = std::thread::spawn({
+///         let token = token.clone();
+///         move || token.cancel()
+///     });
+///     child.cancelled().await;
+///     assert!(token.is_cancelled());
+///     canceller.join().unwrap();
+/// });
+/// ```
+pub struct CancellationToken {
+    tree: Arc<Tree>,
+    node: u32,
+}
+
+struct Tree {
+    touched: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    nodes: Slab<Node>,
+    waiters: Nodes<Waiter>,
+    firing: List,
+}
+
+struct Node {
+    tokens: usize,
+    cancelled: bool,
+    parent: Option<u32>,
+    first_child: Option<u32>,
+    prev: Option<u32>,
+    next: Option<u32>,
+    waiting: List,
+}
+
+struct Waiter {
+    /// `None` once it was taken out to be woken.
+    waker: Option<Waker>,
+}
+
+impl Tree {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes everybody in `firing`. A waker that panics keeps none of the others asleep.
+    fn fire(&self) {
+        let mut panicked: Option<Box<dyn Any + Send>> = None;
+        loop {
+            let mut chunk: [Option<Waker>; CHUNK] = [const { None }; CHUNK];
+            let count = self.lock().take_firing(&mut chunk);
+            for waker in chunk.into_iter().flatten() {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+                    panicked.get_or_insert(payload);
+                }
+            }
+            if count < CHUNK {
+                break;
+            }
+        }
+        if let Some(payload) = panicked {
+            resume_unwind(payload);
+        }
+    }
+}
+
+impl State {
+    fn node(&mut self, node: u32) -> &mut Node {
+        &mut self.nodes[node as usize]
+    }
+
+    fn add_node(&mut self, parent: Option<u32>, cancelled: bool) -> u32 {
+        let node = Node {
+            tokens: 1,
+            cancelled,
+            parent: None,
+            first_child: None,
+            prev: None,
+            next: None,
+            waiting: List::new(),
+        };
+        let node = u32::try_from(self.nodes.insert(node)).expect("fewer than 2^32 tokens");
+        if let Some(parent) = parent {
+            self.link(node, parent);
+        }
+        node
+    }
+
+    fn link(&mut self, node: u32, parent: u32) {
+        let next = self.node(parent).first_child.replace(node);
+        if let Some(next) = next {
+            self.node(next).prev = Some(node);
+        }
+        let linked = self.node(node);
+        (linked.parent, linked.prev, linked.next) = (Some(parent), None, next);
+    }
+
+    fn unlink(&mut self, node: u32) {
+        let unlinked = self.node(node);
+        let parent = unlinked.parent.take();
+        let (prev, next) = (unlinked.prev.take(), unlinked.next.take());
+        if let Some(next) = next {
+            self.node(next).prev = prev;
+        }
+        match (prev, parent) {
+            (Some(prev), _) => self.node(prev).next = next,
+            (None, Some(parent)) => self.node(parent).first_child = next,
+            (None, None) => {}
+        }
+    }
+
+    /// Removes a node that no token names; its children move up.
+    fn remove_node(&mut self, node: u32) {
+        let parent = self.node(node).parent;
+        while let Some(child) = self.node(node).first_child {
+            self.unlink(child);
+            if let Some(parent) = parent {
+                self.link(child, parent);
+            }
+        }
+        self.unlink(node);
+        self.nodes.remove(node as usize);
+    }
+
+    /// Marks the subtree of `top` as cancelled and moves its waiters to `firing`.
+    fn cancel(&mut self, top: u32) {
+        let mut node = top;
+        loop {
+            let (visited, waiters) = (&mut self.nodes[node as usize], &mut self.waiters);
+            // The subtree of a cancelled node has been walked already.
+            let fresh = !std::mem::replace(&mut visited.cancelled, true);
+            if fresh {
+                waiters.append(&mut self.firing, &mut visited.waiting);
+            }
+            node = match visited.first_child {
+                Some(child) if fresh => child,
+                _ => match self.next_outside(node, top) {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+        }
+    }
+
+    /// The node after the subtree of `node`, in a walk of the subtree of `top`.
+    fn next_outside(&mut self, mut node: u32, top: u32) -> Option<u32> {
+        while node != top {
+            let Node { next, parent, .. } = *self.node(node);
+            match next {
+                Some(next) => return Some(next),
+                None => node = parent.expect("below `top`, a node has a parent"),
+            }
+        }
+        None
+    }
+
+    fn take_firing(&mut self, chunk: &mut [Option<Waker>; CHUNK]) -> usize {
+        let mut count = 0;
+        while count < CHUNK {
+            let Some(key) = self.waiters.unlink_front(&mut self.firing) else { break };
+            chunk[count] = self.waiters.get_mut(key).waker.take();
+            count += 1;
+        }
+        count
+    }
+}
+
+impl CancellationToken {
+    /// A new token, the root of its own tree.
+    ///
+    /// ```
+    /// assert!(!gondola::CancellationToken::new().is_cancelled());
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        let mut state = State { nodes: Slab::new(), waiters: Nodes::new(), firing: List::new() };
+        let node = state.add_node(None, false);
+        let tree = Tree { touched: AtomicBool::new(false), state: Mutex::new(state) };
+        Self { tree: Arc::new(tree), node }
+    }
+
+    /// A token that is cancelled with this one, and can be cancelled alone.
+    ///
+    /// ```
+    /// let parent = gondola::CancellationToken::new();
+    /// let child = parent.child_token();
+    /// child.cancel();
+    /// assert!(!parent.is_cancelled());
+    /// ```
+    #[must_use]
+    pub fn child_token(&self) -> Self {
+        let mut state = self.tree.lock();
+        let cancelled = state.node(self.node).cancelled;
+        let node = state.add_node((!cancelled).then_some(self.node), cancelled);
+        drop(state);
+        Self { tree: self.tree.clone(), node }
+    }
+
+    /// Cancels this token and all its descendants, and wakes who waits for them. Repeating it
+    /// changes nothing.
+    ///
+    /// Costs one walk over the subtree, and one wake per waiter.
+    ///
+    /// # Panics
+    /// If a foreign waker panics, its panic goes on here, after all the others have been woken.
+    ///
+    /// ```
+    /// let token = gondola::CancellationToken::new();
+    /// token.cancel();
+    /// assert!(token.is_cancelled());
+    /// ```
+    pub fn cancel(&self) {
+        self.tree.touched.store(true, Ordering::Release);
+        self.tree.lock().cancel(self.node);
+        self.tree.fire();
+    }
+
+    /// Whether this token, or one above it, was cancelled. One load, until something in the tree
+    /// is cancelled.
+    ///
+    /// ```
+    /// assert!(!gondola::CancellationToken::new().is_cancelled());
+    /// ```
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.tree.touched.load(Ordering::Acquire) && self.tree.lock().node(self.node).cancelled
+    }
+
+    /// Waits until this token is cancelled.
+    ///
+    /// # Cancel safety
+    /// Dropping it leaves nothing behind.
+    ///
+    /// ```
+    /// let token = gondola::CancellationToken::new();
+    /// token.cancel();
+    /// gondola::block_on(token.cancelled());
+    /// ```
+    pub fn cancelled(&self) -> Cancelled<'_> {
+        Cancelled { token: self, wait: Wait::default() }
+    }
+
+    /// Runs `future` until it is ready, or this token is cancelled: then it is dropped, and the
+    /// result is `None`. A future that is ready wins.
+    ///
+    /// ```
+    /// let token = gondola::CancellationToken::new();
+    /// gondola::block_on(async {
+    ///     assert_eq!(token.run_until_cancelled(async { 1 }).await, Some(1));
+    ///     token.cancel();
+    ///     assert_eq!(token.run_until_cancelled(std::future::pending::<()>()).await, None);
+    /// });
+    /// ```
+    pub fn run_until_cancelled<F: Future>(&self, future: F) -> RunUntilCancelled<'_, F> {
+        RunUntilCancelled { future: Some(future), cancelled: self.cancelled() }
+    }
+
+    /// A guard that cancels this token when it is dropped.
+    ///
+    /// ```
+    /// let token = gondola::CancellationToken::new();
+    /// drop(token.clone().drop_guard());
+    /// assert!(token.is_cancelled());
+    /// ```
+    pub fn drop_guard(self) -> DropGuard {
+        DropGuard { token: Some(self) }
+    }
+}
+
+impl Default for CancellationToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clone for CancellationToken {
+    fn clone(&self) -> Self {
+        self.tree.lock().node(self.node).tokens += 1;
+        Self { tree: self.tree.clone(), node: self.node }
+    }
+}
+
+impl Drop for CancellationToken {
+    fn drop(&mut self) {
+        let mut state = self.tree.lock();
+        let node = state.node(self.node);
+        node.tokens -= 1;
+        if node.tokens == 0 {
+            state.remove_node(self.node);
+        }
+    }
+}
+
+impl fmt::Debug for CancellationToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancellationToken").field("cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+/// A place in a token's list of waiters, for futures that keep the token as well.
+#[derive(Debug, Default)]
+pub(crate) struct Wait {
+    key: Option<u32>,
+}
+
+impl Wait {
+    pub(crate) fn poll(&mut self, token: &CancellationToken, cx: &mut Context<'_>) -> Poll<()> {
+        // Whether the waker has to be cloned is known only under the lock, and cloned it is
+        // outside: so at most two rounds.
+        let mut fresh = None;
+        loop {
+            let mut state = token.tree.lock();
+            let State { nodes, waiters, .. } = &mut *state;
+            let node = &mut nodes[token.node as usize];
+            if node.cancelled {
+                drop(state);
+                self.leave(token);
+                return Poll::Ready(());
+            }
+            let waker = self.key.map(|key| &mut waiters.get_mut(key).waker);
+            let old = match (waker, fresh.take()) {
+                (Some(Some(old)), _) if old.will_wake(cx.waker()) => return Poll::Pending,
+                (Some(place), Some(fresh)) => place.replace(fresh),
+                (None, Some(fresh)) => {
+                    let waiter = Waiter { waker: Some(fresh) };
+                    self.key = Some(waiters.push_back(&mut node.waiting, waiter));
+                    None
+                }
+                (_, None) => {
+                    drop(state);
+                    fresh = Some(cx.waker().clone());
+                    continue;
+                }
+            };
+            drop(state);
+            drop(old);
+            return Poll::Pending;
+        }
+    }
+
+    pub(crate) fn leave(&mut self, token: &CancellationToken) {
+        let Some(key) = self.key.take() else { return };
+        let mut state = token.tree.lock();
+        let State { nodes, waiters, firing } = &mut *state;
+        let node = &mut nodes[token.node as usize];
+        if waiters.get_mut(key).waker.is_some() {
+            // Not woken yet, so still in a list, and that is `firing` since the cancel.
+            waiters.unlink(if node.cancelled { firing } else { &mut node.waiting }, key);
+        }
+        let left = waiters.remove(key);
+        drop(state);
+        drop(left);
+    }
+}
+
+/// The future of [`CancellationToken::cancelled`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Cancelled<'a> {
+    token: &'a CancellationToken,
+    wait: Wait,
+}
+
+impl Future for Cancelled<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { token, wait } = &mut *self;
+        wait.poll(token, cx)
+    }
+}
+
+impl Drop for Cancelled<'_> {
+    fn drop(&mut self) {
+        self.wait.leave(self.token);
+    }
+}
+
+impl fmt::Debug for Cancelled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancelled").field("token", self.token).finish_non_exhaustive()
+    }
+}
+
+with_pinned_future! {
+    /// The future of [`CancellationToken::run_until_cancelled`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct RunUntilCancelled<'a, F> {
+        cancelled: Cancelled<'a>,
+    }
+}
+
+impl<F: Future> Future for RunUntilCancelled<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let (mut future, cancelled) = self.project();
+        let inner = future.as_mut().as_pin_mut();
+        let inner = inner.expect("`RunUntilCancelled` was polled after it was ready");
+        if let Poll::Ready(output) = inner.poll(cx) {
+            future.set(None);
+            return Poll::Ready(Some(output));
+        }
+        if Pin::new(cancelled).poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        future.set(None);
+        Poll::Ready(None)
+    }
+}
+
+/// Cancels its token when it is dropped: for a scope that ends early, by `?` or by a panic.
+///
+/// ```
+/// let token = gondola::CancellationToken::new();
+/// let guard = token.clone().drop_guard();
+/// assert!(!guard.disarm().is_cancelled());
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping the guard cancels its token at once"]
+pub struct DropGuard {
+    token: Option<CancellationToken>,
+}
+
+impl DropGuard {
+    /// Gives the token back, not cancelled.
+    #[must_use]
+    pub fn disarm(mut self) -> CancellationToken {
+        self.token.take().expect("it is there until it is taken here, or dropped")
+    }
+}
+
+impl Drop for DropGuard {
+    fn drop(&mut self) {
+        if let Some(token) = &self.token {
+            token.cancel();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A registered source, and the one way in which every operation on it runs.
+#![forbid(unsafe_code)]
+
+use crate::context;
+use crate::reactor::{Direction, Reactor};
+use mio::Token;
+use mio::event::Source;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+pub(super) struct Io<S: Source> {
+    source: S,
+    token: Token,
+    reactor: Rc<Reactor>,
+}
+
+impl<S: Source> Io<S> {
+    /// Registers a source with the current runtime; `ready` is what to assume of it at first.
+    pub(super) fn new(mut source: S, ready: bool) -> io::Result<Self> {
+        let reactor = match context::try_current() {
+            Some(core) => core.reactor.clone(),
+            None => return Err(io::Error::new(io::ErrorKind::NotConnected, NO_RUNTIME)),
+        };
+        let token = reactor.register(&mut source, ready)?;
+        Ok(Self { source, token, reactor })
+    }
+
+    /// Runs `operation` until it says something other than `WouldBlock`, waiting in between.
+    pub(super) fn run<T, F>(&self, direction: Direction, operation: F) -> Operation<'_, S, F>
+    where
+        F: FnMut(&S) -> io::Result<T> + Unpin,
+    {
+        Operation { io: self, direction, operation, ticket: None }
+    }
+
+    /// Assumes readiness until a call says otherwise.
+    pub(super) fn assume_ready(&self, direction: Direction) {
+        self.reactor.set_ready(self.token, direction, true);
+    }
+
+    /// Notes a transfer on a stream socket: a short one says that the kernel has no more.
+    pub(super) fn transferred(&self, direction: Direction, done: usize, wanted: usize) {
+        if 0 < done && done < wanted {
+            self.reactor.clear_ready_if_short(self.token, direction);
+        }
+    }
+}
+
+const NO_RUNTIME: &str = "the gondola runtime of this socket is not running on this thread";
+
+impl<S: Source> Deref for Io<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.source
+    }
+}
+
+impl<S: Source> Drop for Io<S> {
+    fn drop(&mut self) {
+        self.reactor.deregister(&mut self.source, self.token);
+    }
+}
+
+impl<S: Source + fmt::Debug> fmt::Debug for Io<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+/// One operation on its way. Dropping it ends its wait.
+pub(super) struct Operation<'a, S: Source, F> {
+    io: &'a Io<S>,
+    direction: Direction,
+    operation: F,
+    /// Set once it has waited: its name at the reactor.
+    ticket: Option<usize>,
+}
+
+impl<S: Source, T, F> Future for Operation<'_, S, F>
+where
+    F: FnMut(&S) -> io::Result<T> + Unpin,
+{
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let Self { io, direction, operation, ticket } = &mut *self;
+        let (reactor, token, direction) = (&*io.reactor, io.token, *direction);
+        while reactor.is_ready(token, direction) {
+            if reactor.is_entered() && !reactor.has_budget() {
+                // The readiness stays: the next poll goes on right here.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            reactor.spend_budget();
+            match operation(&io.source) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    reactor.set_ready(token, direction, false);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result),
+            }
+        }
+        if !reactor.is_entered() {
+            let error = io::Error::new(io::ErrorKind::NotConnected, NO_RUNTIME);
+            return Poll::Ready(Err(error));
+        }
+        let ticket = *ticket.get_or_insert_with(|| reactor.new_ticket());
+        match reactor.set_waiter(token, direction, ticket, cx.waker()) {
+            Ok(()) => Poll::Pending,
+            Err(busy) => Poll::Ready(Err(busy)),
+        }
+    }
+}
+
+impl<S: Source, F> Drop for Operation<'_, S, F> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.io.reactor.clear_waiter(self.io.token, self.direction, ticket);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Reading and writing, for whole streams and their halves.
+#![forbid(unsafe_code)]
+
+use super::tcp_stream::Stream;
+use crate::reactor::Direction::{Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::net::Shutdown;
+use std::rc::Rc;
+
+/// The reading half of a borrowed [`TcpStream`](super::TcpStream).
+#[derive(Debug)]
+pub struct ReadHalf<'a> {
+    io: &'a Stream,
+}
+
+/// The writing half of a borrowed [`TcpStream`](super::TcpStream).
+#[derive(Debug)]
+pub struct WriteHalf<'a> {
+    io: &'a Stream,
+}
+
+/// The reading half of a [`TcpStream`](super::TcpStream) that was taken apart.
+#[derive(Debug)]
+pub struct OwnedReadHalf {
+    io: Rc<Stream>,
+}
+
+/// The writing half of a [`TcpStream`](super::TcpStream) that was taken apart. Dropping it shuts
+/// down writing.
+#[derive(Debug)]
+pub struct OwnedWriteHalf {
+    io: Rc<Stream>,
+}
+
+pub(super) fn split(io: &Stream) -> (ReadHalf<'_>, WriteHalf<'_>) {
+    (ReadHalf { io }, WriteHalf { io })
+}
+
+pub(super) fn into_split(io: Stream) -> (OwnedReadHalf, OwnedWriteHalf) {
+    let io = Rc::new(io);
+    (OwnedReadHalf { io: io.clone() }, OwnedWriteHalf { io })
+}
+
+impl Drop for OwnedWriteHalf {
+    fn drop(&mut self) {
+        // The peer may have gone already; then there is nothing to shut down.
+        let _ = self.io.shutdown(Shutdown::Write);
+    }
+}
+
+pub(super) async fn read(io: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    io.run(Read, |mut stream: &mio::net::TcpStream| {
+        let done = stream.read(buffer)?;
+        io.transferred(Read, done, buffer.len());
+        Ok(done)
+    })
+    .await
+}
+
+pub(super) async fn read_vectored(
+    io: &Stream,
+    buffers: &mut [IoSliceMut<'_>],
+) -> io::Result<usize> {
+    io.run(Read, |mut stream: &mio::net::TcpStream| {
+        let done = stream.read_vectored(buffers)?;
+        io.transferred(Read, done, buffers.iter().map(|buffer| buffer.len()).sum());
+        Ok(done)
+    })
+    .await
+}
+
+pub(super) async fn peek(io: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    io.run(Read, |stream: &mio::net::TcpStream| stream.peek(buffer)).await
+}
+
+pub(super) async fn write(io: &Stream, buffer: &[u8]) -> io::Result<usize> {
+    io.run(Write, |mut stream: &mio::net::TcpStream| {
+        let done = stream.write(buffer)?;
+        io.transferred(Write, done, buffer.len());
+        Ok(done)
+    })
+    .await
+}
+
+pub(super) async fn write_vectored(io: &Stream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    io.run(Write, |stream: &mio::net::TcpStream| {
+        #[cfg(unix)]
+        let done = crate::sys::send_vectored(stream, buffers)?;
+        #[cfg(not(unix))]
+        let done = { stream }.write_vectored(buffers)?;
+        io.transferred(Write, done, buffers.iter().map(|buffer| buffer.len()).sum());
+        Ok(done)
+    })
+    .await
+}
+
+macro_rules! read_methods {
+    ($($Type:tt)*) => {
+        impl $($Type)* {
+            /// Reads what there is, at least one byte. `Ok(0)` means the end, or an empty buffer.
+            ///
+            /// # Errors
+            /// The system's; the [module](crate::net) says which others.
+            ///
+            /// # Cancel safety
+            /// Loses no byte.
+            pub async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                crate::net::tcp_split::read(&self.io, buffer).await
+            }
+
+            /// Reads what there is into several buffers, filling one after the other.
+            ///
+            /// # Errors
+            /// As [`read`](Self::read).
+            ///
+            /// # Cancel safety
+            /// Loses no byte.
+            pub async fn read_vectored(
+                &mut self,
+                buffers: &mut [std::io::IoSliceMut<'_>],
+            ) -> std::io::Result<usize> {
+                crate::net::tcp_split::read_vectored(&self.io, buffers).await
+            }
+
+            /// Fills the buffer.
+            ///
+            /// # Errors
+            /// `UnexpectedEof` if the peer ends before; then some of the buffer may be filled. Else as
+            /// [`read`](Self::read).
+            ///
+            /// # Cancel safety
+            /// Not cancel-safe: bytes that were read already are in the buffer, and how many is
+            /// lost. Where that matters, call [`read`](Self::read) and count.
+            pub async fn read_exact(&mut self, buffer: &mut [u8]) -> std::io::Result<()> {
+                let mut filled = 0;
+                while filled < buffer.len() {
+                    match self.read(&mut buffer[filled..]).await? {
+                        0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                        count => filled += count,
+                    }
+                }
+                Ok(())
+            }
+
+            /// Reads what there is, and leaves it to be read again.
+            ///
+            /// # Errors
+            /// As [`read`](Self::read).
+            ///
+            /// # Cancel safety
+            /// Loses no byte.
+            pub async fn peek(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                crate::net::tcp_split::peek(&self.io, buffer).await
+            }
+        }
+    };
+}
+
+macro_rules! write_methods {
+    ($($Type:tt)*) => {
+        impl $($Type)* {
+            /// Writes as much as the kernel takes now, and returns how much that was.
+            ///
+            /// # Errors
+            /// The system's (`BrokenPipe` or `ConnectionReset` once the peer has gone); the
+            /// [module](crate::net) says which others. Raises no SIGPIPE.
+            ///
+            /// # Cancel safety
+            /// A write that was cancelled wrote nothing.
+            pub async fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+                crate::net::tcp_split::write(&self.io, buffer).await
+            }
+
+            /// Writes as much of several buffers, in their order, as the kernel takes now.
+            ///
+            /// # Errors
+            /// As [`write`](Self::write).
+            ///
+            /// # Cancel safety
+            /// A write that was cancelled wrote nothing.
+            pub async fn write_vectored(
+                &mut self,
+                buffers: &[std::io::IoSlice<'_>],
+            ) -> std::io::Result<usize> {
+                crate::net::tcp_split::write_vectored(&self.io, buffers).await
+            }
+
+            /// Writes the whole buffer.
+            ///
+            /// # Errors
+            /// As [`write`](Self::write); then some of it may have been written.
+            ///
+            /// # Cancel safety
+            /// Not cancel-safe: how much was written is lost. Where that matters, call
+            /// [`write`](Self::write) and count.
+            pub async fn write_all(&mut self, buffer: &[u8]) -> std::io::Result<()> {
+                let mut written = 0;
+                while written < buffer.len() {
+                    match self.write(&buffer[written..]).await? {
+                        0 => return Err(std::io::ErrorKind::WriteZero.into()),
+                        count => written += count,
+                    }
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+pub(super) use {read_methods, write_methods};
+
+read_methods!(ReadHalf<'_>);
+read_methods!(OwnedReadHalf);
+write_methods!(WriteHalf<'_>);
+write_methods!(OwnedWriteHalf);

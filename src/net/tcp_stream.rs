@@ -1,0 +1,165 @@
+//! The connected socket.
+#![forbid(unsafe_code)]
+
+use super::io::Io;
+use super::tcp_split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use crate::reactor::Direction;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+
+pub(super) type Stream = Io<mio::net::TcpStream>;
+
+/// A TCP connection. Dropping it closes it.
+///
+/// ```
+/// use gondola::net::{TcpListener, TcpStream};
+/// use std::net::Shutdown;
+///
+/// gondola::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+///     let (mut server, _) = listener.accept().await?;
+///     client.write_all(b"over").await?;
+///     client.shutdown(Shutdown::Write)?;
+///     let mut buffer = [0; 64];
+///     assert_eq!(server.read(&mut buffer).await?, 4);
+///     assert_eq!(server.read(&mut buffer).await?, 0); // the end
+///     Ok::<_, std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+#[derive(Debug)]
+pub struct TcpStream {
+    io: Stream,
+}
+
+impl TcpStream {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// The system's (`ConnectionRefused`, `TimedOut`, ..); `NotConnected` outside a runtime;
+    /// `Unsupported` under virtual time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the socket.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        // The first event says that the attempt is decided, not how.
+        let io = Io::new(mio::net::TcpStream::connect(address)?, false)?;
+        io.run(Direction::Write, |stream: &mio::net::TcpStream| {
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+            match stream.peer_addr() {
+                Ok(_) => Ok(()),
+                // Writable, but not yet connected: a spurious event.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await?;
+        io.assume_ready(Direction::Read);
+        Ok(Self { io })
+    }
+
+    /// Takes over a connected socket of std, which becomes non-blocking.
+    ///
+    /// # Errors
+    /// The system's; `NotConnected` outside a runtime; `Unsupported` under virtual time.
+    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Self::accepted(mio::net::TcpStream::from_std(stream))
+    }
+
+    pub(super) fn accepted(stream: mio::net::TcpStream) -> io::Result<Self> {
+        Ok(Self { io: Io::new(stream, true)? })
+    }
+
+    /// Shuts down reading, writing or both.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.io.shutdown(how)
+    }
+
+    /// Whether small writes are sent at once (`TCP_NODELAY`).
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.io.nodelay()
+    }
+
+    /// Sends small writes at once instead of gathering them: set it for request and response.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.io.set_nodelay(nodelay)
+    }
+
+    /// This end's address.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.io.peer_addr()
+    }
+
+    /// Two halves that can be used at the same time, in one task.
+    ///
+    /// ```
+    /// use gondola::net::{TcpListener, TcpStream};
+    ///
+    /// gondola::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    ///     let mut stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (mut peer, _) = listener.accept().await?;
+    ///     let (mut reader, mut writer) = stream.split();
+    ///     let mut buffer = [0; 2];
+    ///     let (read, written, echoed) = futures::join!(
+    ///         reader.read_exact(&mut buffer),
+    ///         writer.write_all(b"hi"),
+    ///         async {
+    ///             let mut seen = [0; 2];
+    ///             peer.read_exact(&mut seen).await?;
+    ///             peer.write_all(&seen).await
+    ///         },
+    ///     );
+    ///     read.and(written).and(echoed)?;
+    ///     assert_eq!(&buffer, b"hi");
+    ///     Ok::<_, std::io::Error>(())
+    /// })
+    /// # .unwrap();
+    /// ```
+    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        tcp_split::split(&self.io)
+    }
+
+    /// Two halves that can live in two tasks. The socket closes with the later one; dropping the
+    /// write half shuts down writing.
+    #[must_use]
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        tcp_split::into_split(self.io)
+    }
+}
+
+tcp_split::read_methods!(TcpStream);
+tcp_split::write_methods!(TcpStream);
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for TcpStream {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.io.as_fd()
+    }
+}

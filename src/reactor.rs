@@ -1,0 +1,318 @@
+//! The reactor: mio's poll, a slab of sources, and what is known of their readiness.
+//!
+//! Each source is registered once, edge-triggered, for both directions. An edge says that
+//! something *may* be possible; only the system call knows. So readiness is assumed until a call
+//! says `WouldBlock`, and every operation follows the same rule: try first, wait second.
+//!
+//! # Invariants
+//!
+//! 1. A token is (index, generation), half a word each. A source is deregistered before it is
+//!    closed, and no task runs between the kernel's answer and its dispatch. So a stale token can
+//!    only lie among the events in hand, and its generation tells.
+//! 2. Readiness is cleared by `WouldBlock`, in the poll that got it, on the thread that dispatches
+//!    events: a newer event cannot be erased. A short transfer clears it as well, if
+//!    [`Source::short`] allows.
+//! 3. One waiter per direction. HUP and ERR wake both.
+//! 4. Events are first all recorded, then their waiters woken from `due`: a waker that panics
+//!    loses no edge, and leaves the rest of `due` to the next look.
+#![forbid(unsafe_code)]
+
+use crate::wake::Bell;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::task::Waker;
+use std::time::Duration;
+
+const HALF: u32 = usize::BITS / 2;
+const BELL: Token = Token(usize::MAX);
+const EVENTS_PER_LOOK: usize = 256;
+
+/// I/O operations that one poll of a top-level task may complete before it has to yield.
+const BUDGET: u32 = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read = 0,
+    Write = 1,
+}
+
+pub(crate) struct Reactor {
+    poll: RefCell<Poll>,
+    events: RefCell<Events>,
+    sources: RefCell<Slab<Source>>,
+    generation: Cell<usize>,
+    ticket: Cell<usize>,
+    due: RefCell<VecDeque<Waker>>,
+    budget: Cell<u32>,
+    /// Whether the runtime of this reactor is entered: nobody waits at a reactor that nobody polls.
+    entered: Cell<bool>,
+    allows_sources: bool,
+}
+
+struct Source {
+    generation: usize,
+    ready: [bool; 2],
+    waiters: [Option<Waiter>; 2],
+    /// Read-closed, HUP or ERR was seen: no short transfer clears readiness any more.
+    ending: bool,
+}
+
+struct Waiter {
+    ticket: usize,
+    waker: Waker,
+}
+
+/// The bell of a runtime: it ends the sleep in `Poll`.
+pub(crate) struct ReactorBell(mio::Waker);
+
+impl Bell for ReactorBell {
+    fn ring(&self) {
+        if let Err(error) = self.0.wake() {
+            // Swallowed, it would be a task that never wakes.
+            panic!("a sleeping runtime could not be woken: {error}");
+        }
+    }
+
+    // A thread that wakes its own tasks is awake.
+    fn heard_locally(&self) {}
+}
+
+impl Reactor {
+    pub(crate) fn new(allows_sources: bool) -> io::Result<(Self, ReactorBell)> {
+        let poll = Poll::new()?;
+        let bell = ReactorBell(mio::Waker::new(poll.registry(), BELL)?);
+        let reactor = Self {
+            poll: RefCell::new(poll),
+            events: RefCell::new(Events::with_capacity(EVENTS_PER_LOOK)),
+            sources: RefCell::new(Slab::new()),
+            generation: Cell::new(0),
+            ticket: Cell::new(0),
+            due: RefCell::new(VecDeque::new()),
+            budget: Cell::new(0),
+            entered: Cell::new(false),
+            allows_sources,
+        };
+        Ok((reactor, bell))
+    }
+
+    /// Registers a source, and assumes `ready` of it until a call says otherwise.
+    ///
+    /// # Errors
+    /// The system's, for example when its watches are used up; under virtual time `Unsupported`.
+    pub(crate) fn register(
+        &self,
+        io: &mut impl mio::event::Source,
+        ready: bool,
+    ) -> io::Result<Token> {
+        if !self.allows_sources {
+            let why = "virtual time has no sockets: it could not tell when to advance";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
+        let mut sources = self.sources.borrow_mut();
+        let vacant = sources.vacant_entry();
+        // The largest index is left to the bell's token.
+        if vacant.key() >= (1 << HALF) - 1 {
+            return Err(io::Error::other("the reactor has no more room for sources"));
+        }
+        let generation = self.generation.get();
+        let token = Token(generation << HALF | vacant.key());
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.borrow().registry().register(io, token, both)?;
+        self.generation.set((generation + 1) & (usize::MAX >> HALF));
+        vacant.insert(Source {
+            generation,
+            ready: [ready; 2],
+            waiters: [None, None],
+            ending: false,
+        });
+        Ok(token)
+    }
+
+    /// Forgets a source. It is closed after this, not before.
+    pub(crate) fn deregister(&self, io: &mut impl mio::event::Source, token: Token) {
+        // It can only fail for a descriptor that the user closed behind our back.
+        let _ = self.poll.borrow().registry().deregister(io);
+        let gone = self.sources.borrow_mut().remove(index(token));
+        debug_assert_eq!(gone.generation, generation(token));
+        drop(gone);
+    }
+
+    pub(crate) fn is_ready(&self, token: Token, direction: Direction) -> bool {
+        self.sources.borrow()[index(token)].ready[direction as usize]
+    }
+
+    pub(crate) fn set_ready(&self, token: Token, direction: Direction, ready: bool) {
+        self.sources.borrow_mut()[index(token)].ready[direction as usize] = ready;
+    }
+
+    /// After a transfer that filled less than the buffer: on a stream, on epoll, the kernel has no
+    /// more, so the call that would only say `WouldBlock` is spared. Not near the stream's end:
+    /// data and FIN may share one edge, and the FIN must not be lost.
+    pub(crate) fn clear_ready_if_short(&self, token: Token, direction: Direction) {
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            let source = &mut self.sources.borrow_mut()[index(token)];
+            source.ready[direction as usize] &= source.ending;
+        }
+    }
+
+    /// Names an operation that has to wait; never reused.
+    pub(crate) fn new_ticket(&self) -> usize {
+        self.ticket.set(self.ticket.get() + 1);
+        self.ticket.get()
+    }
+
+    /// Puts `waker` in the direction's place.
+    ///
+    /// # Errors
+    /// `ResourceBusy`, if another operation than `ticket` waits there.
+    pub(crate) fn set_waiter(
+        &self,
+        token: Token,
+        direction: Direction,
+        ticket: usize,
+        waker: &Waker,
+    ) -> io::Result<()> {
+        let (at, direction) = (index(token), direction as usize);
+        match &self.sources.borrow()[at].waiters[direction] {
+            Some(other) if other.ticket != ticket => {
+                let why = "another operation waits for this direction of the socket";
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+            }
+            Some(own) if own.waker.will_wake(waker) => return Ok(()),
+            _ => {}
+        }
+        let fresh = Waiter { ticket, waker: waker.clone() };
+        let old = self.sources.borrow_mut()[at].waiters[direction].replace(fresh);
+        drop(old);
+        Ok(())
+    }
+
+    /// The operation `ticket` waits no longer.
+    pub(crate) fn clear_waiter(&self, token: Token, direction: Direction, ticket: usize) {
+        let old = self.sources.borrow_mut()[index(token)].waiters[direction as usize]
+            .take_if(|waiter| waiter.ticket == ticket);
+        drop(old);
+    }
+
+    /// Starts the budget of one poll of a top-level task.
+    #[inline(always)]
+    pub(crate) fn refill_budget(&self) {
+        self.budget.set(BUDGET);
+    }
+
+    /// Whether the present poll may do one more operation.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.budget.get() > 0
+    }
+
+    pub(crate) fn spend_budget(&self) {
+        self.budget.set(self.budget.get().saturating_sub(1));
+    }
+
+    pub(crate) fn is_entered(&self) -> bool {
+        self.entered.get()
+    }
+
+    pub(crate) fn set_entered(&self, entered: bool) -> bool {
+        self.entered.replace(entered)
+    }
+
+    pub(crate) fn sources(&self) -> usize {
+        self.sources.borrow().len()
+    }
+
+    /// Asks the kernel for events, waiting for them at most `timeout` (`None`: for ever), and
+    /// records them. Runs no user code. Returns how many sources had one.
+    ///
+    /// # Errors
+    /// The system's, other than an interruption by a signal, which counts as no event.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<usize> {
+        let events = &mut *self.events.borrow_mut();
+        events.clear();
+        match wait_precisely(&mut self.poll.borrow_mut(), events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        let mut count = 0;
+        let sources = &mut *self.sources.borrow_mut();
+        let due = &mut *self.due.borrow_mut();
+        for event in events.iter().filter(|event| event.token() != BELL) {
+            let source = sources.get_mut(index(event.token()));
+            if let Some(source) = source.filter(|s| s.generation == generation(event.token())) {
+                source.record(event, due);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Wakes whom the recorded events concern.
+    pub(crate) fn dispatch(&self) {
+        loop {
+            let Some(waker) = self.due.borrow_mut().pop_front() else { return };
+            waker.wake();
+        }
+    }
+}
+
+impl Source {
+    fn record(&mut self, event: &Event, due: &mut VecDeque<Waker>) {
+        let ended = event.is_error() || (event.is_read_closed() && event.is_write_closed());
+        self.ending |= ended || event.is_read_closed() || event.is_write_closed();
+        let happened = [
+            event.is_readable() || event.is_read_closed() || ended,
+            event.is_writable() || event.is_write_closed() || ended,
+        ];
+        for (direction, _) in happened.into_iter().enumerate().filter(|(_, happened)| *happened) {
+            self.ready[direction] = true;
+            due.extend(self.waiters[direction].take().map(|waiter| waiter.waker));
+        }
+    }
+}
+
+fn index(token: Token) -> usize {
+    token.0 & (usize::MAX >> HALF)
+}
+
+fn generation(token: Token) -> usize {
+    token.0 >> HALF
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn wait_precisely(
+    poll: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    poll.poll(events, timeout)
+}
+
+/// mio waits in whole milliseconds, rounded up. So a wait is split: whole milliseconds in mio,
+/// less one, and the rest precisely. A long wait that some event ends early, as most time-outs
+/// are, never gets to the second part.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn wait_precisely(
+    poll: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    const PRECISE_BELOW: Duration = Duration::from_millis(10);
+    match timeout {
+        Some(rest) if !rest.is_zero() && rest < PRECISE_BELOW => {
+            if crate::sys::wait_for_events(poll, rest)? {
+                poll.poll(events, Some(Duration::ZERO))?;
+            }
+            Ok(())
+        }
+        Some(long) if !long.is_zero() => {
+            let whole =
+                Duration::from_millis(u64::try_from(long.as_millis() - 1).unwrap_or(u64::MAX));
+            poll.poll(events, Some(whole))
+        }
+        other => poll.poll(events, other),
+    }
+}

@@ -1,0 +1,193 @@
+//! The ring: a fixed number of seats for tasks, and the queue of those who wait for one.
+//!
+//! # Invariants
+//!
+//! 1. A seat is free (its bit in `free`), promised (to a [`Waiting`] or a reservation), or taken
+//!    (a task lives in it). `taken` counts the seats that are not free.
+//! 2. Seats are free only while nobody waits: a seat given up passes to the first in the queue.
+//! 3. A vacant seat keeps its last box, so that the next task that fits allocates nothing.
+//! 4. A task is out of its seat while it is polled or dropped: user code may call anything here.
+//! 5. After `close`, nothing is placed any more.
+#![forbid(unsafe_code)]
+
+use crate::bits::BitSet;
+use crate::list::{List, Nodes};
+use crate::task_box::{Joint, TaskBox};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
+pub(crate) struct Ring {
+    seats: Box<[Cell<Option<TaskBox>>]>,
+    free: BitSet,
+    taken: Cell<usize>,
+    queue: RefCell<Queue>,
+    closed: Cell<bool>,
+}
+
+struct Queue {
+    nodes: Nodes<Waiting>,
+    waiting: List,
+}
+
+enum Waiting {
+    For(Waker),
+    Promised(usize),
+}
+
+impl Ring {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self {
+            seats: (0..slots).map(|_| Cell::new(None)).collect(),
+            free: BitSet::full(slots),
+            taken: Cell::new(0),
+            queue: RefCell::new(Queue { nodes: Nodes::new(), waiting: List::new() }),
+            closed: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.seats.len()
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.get()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.borrow().nodes.len()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Takes a free seat, which the caller fills or gives up.
+    pub(crate) fn try_take(&self) -> Option<usize> {
+        if self.closed.get() {
+            return None;
+        }
+        let seat = self.free.view().first_from(0)?;
+        self.free.view().remove(seat);
+        self.taken.set(self.taken.get() + 1);
+        Some(seat)
+    }
+
+    /// Waits for a seat, first come, first served. `key` is the caller's place in the queue; who
+    /// stops polling calls [`leave`](Self::leave) with it.
+    pub(crate) fn poll_take(&self, key: &mut Option<u32>, waker: &Waker) -> Poll<usize> {
+        let Some(at) = *key else {
+            if let Some(seat) = self.try_take() {
+                return Poll::Ready(seat);
+            }
+            let mine = Waiting::For(waker.clone());
+            // The clone is foreign code too: it may have freed a seat.
+            if let Some(seat) = self.try_take() {
+                return Poll::Ready(seat);
+            }
+            let queue = &mut *self.queue.borrow_mut();
+            *key = Some(queue.nodes.push_back(&mut queue.waiting, mine));
+            return Poll::Pending;
+        };
+        let mut queue = self.queue.borrow_mut();
+        let stale = match queue.nodes.get_mut(at) {
+            Waiting::Promised(seat) => {
+                let seat = *seat;
+                queue.nodes.remove(at);
+                *key = None;
+                return Poll::Ready(seat);
+            }
+            Waiting::For(old) => !old.will_wake(waker),
+        };
+        drop(queue);
+        if stale {
+            let fresh = waker.clone();
+            let mut queue = self.queue.borrow_mut();
+            match queue.nodes.get_mut(at) {
+                Waiting::For(old) => {
+                    let old = std::mem::replace(old, fresh);
+                    drop(queue);
+                    drop(old);
+                }
+                // The clone itself freed a seat: take it at the next poll.
+                Waiting::Promised(_) => {
+                    drop(queue);
+                    fresh.wake();
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Gives up a place in the queue, or passes on the seat that it was promised.
+    pub(crate) fn leave(&self, key: u32) {
+        let mut queue = self.queue.borrow_mut();
+        let queue_ref = &mut *queue;
+        if matches!(queue_ref.nodes.get_mut(key), Waiting::For(_)) {
+            queue_ref.nodes.unlink(&mut queue_ref.waiting, key);
+        }
+        let left = queue.nodes.remove(key);
+        drop(queue);
+        match left {
+            Waiting::For(waker) => drop(waker),
+            Waiting::Promised(seat) => self.give_up(seat),
+        }
+    }
+
+    /// A seat is vacant again: the first in the queue gets it.
+    pub(crate) fn give_up(&self, seat: usize) {
+        let next = {
+            let queue = &mut *self.queue.borrow_mut();
+            queue
+                .nodes
+                .unlink_front(&mut queue.waiting)
+                .map(|key| std::mem::replace(queue.nodes.get_mut(key), Waiting::Promised(seat)))
+        };
+        match next {
+            Some(Waiting::For(waker)) => waker.wake(),
+            Some(Waiting::Promised(_)) => {
+                unreachable!("who was promised a seat has left the queue")
+            }
+            None => {
+                self.free.view().insert(seat);
+                self.taken.set(self.taken.get() - 1);
+            }
+        }
+    }
+
+    /// Places a task in a seat that the caller took; the caller marks it for its first poll.
+    pub(crate) fn place<F>(&self, seat: usize, future: F) -> Joint<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let (task, joint) = TaskBox::place(self.seats[seat].take(), future);
+        // Nobody would poll it after `close`; dropping it tells the handle.
+        self.seats[seat].set((!self.closed.get()).then_some(task));
+        joint
+    }
+
+    /// Polls the task in a seat: `None` for a stale wake, which finds nobody there.
+    pub(crate) fn poll(&self, seat: usize, cx: &mut Context<'_>) -> Option<Poll<()>> {
+        let task = self.seats[seat].take()?;
+        if !task.is_alive() {
+            self.seats[seat].set(Some(task));
+            return None;
+        }
+        let poll = task.poll(cx);
+        self.seats[seat].set(Some(task));
+        if poll.is_ready() {
+            self.give_up(seat);
+        }
+        Some(poll)
+    }
+
+    /// Drops every task, in seat order; from now on nothing is placed.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        for seat in 0..self.seats.len() {
+            // Out of its seat first: the drop may call anything.
+            drop(self.seats[seat].take());
+        }
+    }
+}

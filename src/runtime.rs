@@ -1,0 +1,229 @@
+//! Runtimes: built, entered, left and shut down here. What runs when is `sched.rs`'s business.
+#![forbid(unsafe_code)]
+
+use crate::clock::Clock;
+use crate::context;
+use crate::error::{MAX_SLOTS, SlotsOutOfRange};
+use crate::reactor::Reactor;
+use crate::ring::Ring;
+use crate::sched::{Core, Turn, revolution};
+use crate::timer::Timers;
+use crate::wake::Wakes;
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+
+const DEFAULT_SLOTS: usize = 1024;
+
+/// Runs a future to its end on this thread, on a runtime of its own with 1024 slots.
+///
+/// Tasks that are still there at the end are dropped.
+///
+/// # Panics
+/// If the system grants no epoll and eventfd ([`Runtime::new`] returns that as an error), and
+/// inside another gondola runtime on the same thread.
+///
+/// ```
+/// assert_eq!(gondola::block_on(async { 6 * 7 }), 42);
+/// ```
+#[track_caller]
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    match Runtime::new() {
+        Ok(mut runtime) => runtime.block_on(future),
+        Err(error) => panic!("no runtime: {error}"),
+    }
+}
+
+/// A ring of task slots, timers and a reactor, for one thread.
+///
+/// Tasks live on between two calls of [`block_on`](Self::block_on). Dropping the runtime drops
+/// them all, on this thread and with the runtime still entered, so that their destructors can
+/// use it; a task spawned by such a destructor is dropped at once. Wakers, join handles, sockets
+/// and sleeps may outlive it: they do nothing, or return an error.
+///
+/// Costs about 15 bytes a slot, and a task's box once the slot has been used: the high-water mark
+/// is the number of slots times the largest future.
+///
+/// Its epoll descriptor is shared with a forked child: a child that goes on to use it disturbs
+/// the parent, so fork only to exec.
+///
+/// ```
+/// use gondola::Runtime;
+///
+/// let mut runtime = Runtime::new()?;
+/// let task = runtime.block_on(async { gondola::try_spawn(async { 1 + 1 }).unwrap() });
+/// assert_eq!(runtime.block_on(task).unwrap(), 2);
+/// # Ok::<_, std::io::Error>(())
+/// ```
+pub struct Runtime {
+    core: Rc<Core>,
+}
+
+impl Runtime {
+    /// A runtime with 1024 slots and real time.
+    ///
+    /// # Errors
+    /// The system's, when it grants no epoll or eventfd.
+    ///
+    /// ```
+    /// let runtime = gondola::Runtime::new()?;
+    /// # drop(runtime);
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    pub fn new() -> io::Result<Self> {
+        Self::builder().build()
+    }
+
+    /// A runtime with other settings.
+    ///
+    /// ```
+    /// let runtime = gondola::Runtime::builder().slots(8).build()?;
+    /// # drop(runtime);
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    pub fn builder() -> Builder {
+        Builder { slots: DEFAULT_SLOTS, virtual_time: false }
+    }
+
+    /// Runs `future` to its end, and the tasks beside it. Sleeps while nobody is ready.
+    ///
+    /// # Panics
+    /// - Inside a gondola runtime on the same thread. The outer one goes on.
+    /// - If `future` panics, its panic goes on here; the tasks stay.
+    /// - Under virtual time, if nothing can ever run again: "deadlock", and who waits.
+    /// - If the system refuses to wait for events, which only a closed descriptor can cause.
+    ///
+    /// ```
+    /// let mut runtime = gondola::Runtime::new()?;
+    /// let text = String::from("futures may borrow");
+    /// assert_eq!(runtime.block_on(async { text.len() }), 18);
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        let core = &self.core;
+        let _entered = self.enter();
+        let mut future = pin!(future);
+        let output = Cell::new(None);
+        let mut root =
+            pin!(poll_fn(|cx| { future.as_mut().poll(cx).map(|value| output.set(Some(value))) }));
+        core.wakes.mark(core.ring.slots());
+        loop {
+            if let Err(error) = revolution(core, Some(root.as_mut()), true) {
+                panic!("the reactor failed: {error}");
+            }
+            if let Some(output) = output.take() {
+                return output;
+            }
+        }
+    }
+
+    /// One revolution, without sleeping: polls each ready task once, and looks at I/O and timers.
+    /// For tests, for teaching, and for a runtime that is a guest in another loop.
+    ///
+    /// # Errors
+    /// The system's, when it refuses to be asked for events.
+    ///
+    /// # Panics
+    /// Inside a gondola runtime on the same thread.
+    ///
+    /// ```
+    /// let mut runtime = gondola::Runtime::new()?;
+    /// assert_eq!(runtime.turn()?.polled, 0);
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn turn(&mut self) -> io::Result<Turn> {
+        let _entered = self.enter();
+        revolution(&self.core, None, false)
+    }
+
+    #[track_caller]
+    fn enter(&self) -> context::Entered {
+        assert!(
+            context::try_current().is_none(),
+            "a gondola runtime is already entered on this thread"
+        );
+        context::enter(&self.core)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _entered = context::enter(&self.core);
+        self.core.ring.close();
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("slots", &self.core.ring.slots())
+            .field("taken", &self.core.ring.taken())
+            .field("timers", &self.core.timers.len())
+            .field("sources", &self.core.reactor.sources())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Runtime`].
+///
+/// ```
+/// use gondola::{Runtime, time};
+/// use std::time::Duration;
+///
+/// let mut runtime = Runtime::builder().slots(4).virtual_time().build()?;
+/// // A day passes at once.
+/// runtime.block_on(time::sleep(Duration::from_secs(86_400)));
+/// # Ok::<_, std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    slots: usize,
+    virtual_time: bool,
+}
+
+impl Builder {
+    /// How many tasks may exist at a time, the root future aside: 1 to 2^20, by default 1024.
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Time stands still while anything can run, then jumps to the next deadline: tests with
+    /// sleeps take no time, and the same program makes the same trace.
+    ///
+    /// Sockets can't be made under it (`Unsupported`). It knows this thread only: a wake that
+    /// another thread is about to send does not hold time back.
+    pub fn virtual_time(mut self) -> Self {
+        self.virtual_time = true;
+        self
+    }
+
+    /// Builds the runtime.
+    ///
+    /// # Errors
+    /// `InvalidInput` with a [`SlotsOutOfRange`] inside; else the system's, when it grants no epoll
+    /// or eventfd.
+    pub fn build(self) -> io::Result<Runtime> {
+        let Self { slots, virtual_time } = self;
+        if !(1..=MAX_SLOTS).contains(&slots) {
+            let error = SlotsOutOfRange { slots };
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
+        let (reactor, bell) = Reactor::new(!virtual_time)?;
+        let core = Core {
+            // One tag more than slots: the root future's.
+            wakes: Rc::new(Wakes::new(slots + 1, bell)),
+            ring: Rc::new(Ring::new(slots)),
+            timers: Rc::new(Timers::new(Clock::new(virtual_time))),
+            reactor: Rc::new(reactor),
+            polls: Cell::new(0),
+        };
+        Ok(Runtime { core: Rc::new(core) })
+    }
+}

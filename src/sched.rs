@@ -1,0 +1,124 @@
+//! The revolution: the whole scheduling policy, in one function.
+#![forbid(unsafe_code)]
+
+use crate::reactor::{Reactor, ReactorBell};
+use crate::ring::Ring;
+use crate::timer::Timers;
+use crate::wake::Wakes;
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Polls between two looks at I/O and timers while there is work: a look costs about 100 ns, a
+/// poll a few.
+const POLLS_PER_LOOK: usize = 64;
+
+/// What a runtime consists of. Sockets, sleeps and handles hold on to the part that they use.
+pub(crate) struct Core {
+    pub(crate) wakes: Rc<Wakes<ReactorBell>>,
+    pub(crate) ring: Rc<Ring>,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) reactor: Rc<Reactor>,
+    pub(crate) polls: Cell<usize>,
+}
+
+/// What one revolution did.
+///
+/// ```
+/// use gondola::{Runtime, yield_now};
+///
+/// let mut runtime = Runtime::new()?;
+/// runtime.block_on(async { gondola::try_spawn(yield_now()).unwrap().detach() });
+/// let first = runtime.turn()?;
+/// assert_eq!((first.polled, first.completed, first.busy), (1, 0, true));
+/// let second = runtime.turn()?;
+/// assert_eq!((second.polled, second.completed, second.busy), (1, 1, false));
+/// # Ok::<_, std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turn {
+    /// Tasks polled, each once; the root future counts as one.
+    pub polled: usize,
+    /// Tasks that completed, by an output, a panic or an abort.
+    pub completed: usize,
+    /// Tasks that other threads had woken since the last turn.
+    pub woken_outside: usize,
+    /// Timers that fired.
+    pub fired: usize,
+    /// Sockets that had an event.
+    pub events: usize,
+    /// Whether tasks are ready for the next turn already.
+    pub busy: bool,
+}
+
+pub(crate) type Root<'a> = Pin<&'a mut dyn Future<Output = ()>>;
+
+/// One turn of the wheel. With `sleep`, it ends only once there is something to do again.
+pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -> io::Result<Turn> {
+    let Core { wakes, ring, timers, reactor, polls } = core;
+    let mut turn = Turn { woken_outside: wakes.drain().unwrap_or(0), ..Turn::default() };
+
+    // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next revolution.
+    wakes.begin_turn();
+    let mut last = None;
+    while let Some(slot) = wakes.next_in_turn(last) {
+        last = Some(slot);
+        reactor.refill_budget();
+        let waker = wakes.waker(slot);
+        let cx = &mut Context::from_waker(&waker);
+        let poll = match &mut root {
+            Some(root) if slot == ring.slots() => Some(root.as_mut().poll(cx)),
+            None if slot == ring.slots() => None,
+            _ => ring.poll(slot, cx),
+        };
+        turn.polled += usize::from(poll.is_some());
+        turn.completed += usize::from(poll == Some(Poll::Ready(())));
+        if poll == Some(Poll::Ready(())) && slot == ring.slots() {
+            root = None;
+        }
+    }
+
+    // The root future is done: its caller goes on, and does not sleep first.
+    let sleep = sleep && root.is_some();
+
+    // 2. I/O and timers: when idle, and after a number of polls even if never idle. Batches have
+    //    charged the polls of their items to `polls`.
+    polls.set(polls.get() + turn.polled);
+    if !wakes.any_ready() || polls.get() >= POLLS_PER_LOOK {
+        polls.set(0);
+        turn.fired = timers.fire_due();
+        reactor.dispatch();
+        // 3. Sleep, if nobody can run: from here to the wait no user code runs.
+        let idle = sleep && !wakes.any_ready();
+        if idle && timers.clock.is_virtual() {
+            match timers.next() {
+                Some((deadline, _)) => timers.clock.advance_to(deadline),
+                None => deadlock(core),
+            }
+            turn.fired += timers.fire_due();
+        } else if idle && wakes.park() {
+            turn.events = reactor.wait(timers.next().map(|(_, wait)| wait))?;
+            turn.fired += timers.fire_due();
+        } else if reactor.sources() > 0 {
+            turn.events = reactor.wait(Some(std::time::Duration::ZERO))?;
+        }
+        reactor.dispatch();
+    }
+    turn.busy = wakes.any_ready();
+    Ok(turn)
+}
+
+fn deadlock(core: &Core) -> ! {
+    let (slots, taken, waiting) = (core.ring.slots(), core.ring.taken(), core.ring.waiting());
+    if taken == slots && waiting > 0 {
+        panic!("deadlock: all {slots} slots are taken, and {waiting} tasks wait for a slot");
+    }
+    panic!(
+        "deadlock: {taken} of {slots} slots and the root future wait, no timer is armed, \
+         and virtual time cannot move"
+    );
+}

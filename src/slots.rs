@@ -1,0 +1,119 @@
+//! The slots of a batch: a fixed number of places for futures of one type, in one allocation.
+//!
+//! # Invariants
+//!
+//! 1. A slot's future is alive exactly while its `state` is `Taken`. The state changes to `Vacant`
+//!    *before* the future is dropped, so no unwinding drops it twice.
+//! 2. Futures never move: the allocation is made once, is never handed out, and outlives them.
+//! 3. The vacant slots form a list from `vacant`.
+//!
+//! User code (poll, drop) runs while the batch is borrowed; but nothing that it can reach leads
+//! here, for wakers name only the shared block.
+
+use std::future::Future;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pub(crate) struct Slots<F> {
+    slots: Box<[Slot<F>]>,
+    vacant: usize,
+    taken: usize,
+}
+
+struct Slot<F> {
+    state: State,
+    future: MaybeUninit<F>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// The next vacant slot, or the number of slots.
+    Vacant(usize),
+    /// Its future works on the item of this index.
+    Taken(usize),
+}
+
+impl<F> Slots<F> {
+    pub(crate) fn new(count: usize) -> Self {
+        let slot = |next| Slot { state: State::Vacant(next), future: MaybeUninit::uninit() };
+        Self { slots: (1..=count).map(slot).collect(), vacant: 0, taken: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Places a future in a vacant slot, which there must be, and returns the slot.
+    pub(crate) fn place(&mut self, item: usize, future: F) -> usize {
+        let at = self.vacant;
+        let slot = &mut self.slots[at];
+        if let State::Vacant(next) = slot.state {
+            self.vacant = next;
+        }
+        slot.future.write(future);
+        slot.state = State::Taken(item);
+        self.taken += 1;
+        at
+    }
+
+    /// Polls the future in a slot; once it is ready, drops it. `None` for a stale wake.
+    pub(crate) fn poll(
+        &mut self,
+        at: usize,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<(usize, F::Output)>>
+    where
+        F: Future,
+    {
+        let slot = &mut self.slots[at];
+        let State::Taken(item) = slot.state else { return None };
+        // SAFETY: the slot is taken, so its future is alive (invariant 1) and stays where it is
+        // until it is dropped (invariant 2).
+        let future = unsafe { Pin::new_unchecked(slot.future.assume_init_mut()) };
+        let Poll::Ready(output) = future.poll(cx) else { return Some(Poll::Pending) };
+        self.vacate(at);
+        Some(Poll::Ready((item, output)))
+    }
+
+    /// Drops the future in a slot, if there is one.
+    fn vacate(&mut self, at: usize) {
+        let slot = &mut self.slots[at];
+        let State::Taken(_) = slot.state else { return };
+        slot.state = State::Vacant(self.vacant);
+        self.vacant = at;
+        self.taken -= 1;
+        // SAFETY: the slot was taken until just now: its future is alive, and dropped once
+        // (invariant 1).
+        unsafe { slot.future.assume_init_drop() };
+    }
+
+    /// Drops every future, in the order of the slots, and tells whose they were. If destructors
+    /// panic, the first of the panics goes on once all have run.
+    pub(crate) fn clear(&mut self, mut dropped: impl FnMut(usize)) {
+        let mut panicked = None;
+        for at in 0..self.slots.len() {
+            if let State::Taken(item) = self.slots[at].state {
+                dropped(item);
+            }
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.vacate(at))) {
+                panicked.get_or_insert(payload);
+            }
+        }
+        match panicked {
+            Some(payload) if !std::thread::panicking() => resume_unwind(payload),
+            _ => {}
+        }
+    }
+}
+
+impl<F> Drop for Slots<F> {
+    fn drop(&mut self) {
+        self.clear(|_| ());
+    }
+}

@@ -1,0 +1,65 @@
+//! The switch between std and loom. `wake.rs` and `bell.rs` name only what stands here, so the
+//! model checker runs the real code, not a copy of it.
+//!
+//! It also gives each thread the identity that tells a local wake from a remote one: a number
+//! taken once, never reused, in a thread-local without destructor, so reading it stays valid
+//! until the thread's very end.
+#![forbid(unsafe_code)]
+
+#[cfg(not(all(test, gondola_loom)))]
+mod imp {
+    pub(crate) use std::cell::Cell;
+    pub(crate) use std::sync::atomic::AtomicUsize;
+
+    std::thread_local! {
+        pub(super) static ID: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// `std::cell::UnsafeCell` with the closure interface that loom can watch.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+#[cfg(all(test, gondola_loom))]
+mod imp {
+    pub(crate) use loom::cell::{Cell, UnsafeCell};
+    pub(crate) use loom::sync::atomic::AtomicUsize;
+
+    loom::thread_local! {
+        pub(super) static ID: std::cell::Cell<usize> = std::cell::Cell::new(0);
+    }
+}
+
+use imp::ID;
+pub(crate) use imp::{AtomicUsize, Cell, UnsafeCell};
+pub(crate) use std::sync::atomic::Ordering;
+
+/// This thread's identity, or 0 if nothing on it has asked for one yet.
+#[inline(always)]
+pub(crate) fn peek_thread_id() -> usize {
+    ID.with(|id| id.get())
+}
+
+/// This thread's identity; takes one if need be.
+pub(crate) fn thread_id() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
+    ID.with(|id| {
+        if id.get() == 0 {
+            let taken = NEXT.fetch_add(1, Ordering::Relaxed);
+            assert!(taken != 0, "thread identities are used up");
+            id.set(taken);
+        }
+        id.get()
+    })
+}

@@ -1,0 +1,46 @@
+//! What libc does beyond std and mio: a wait shorter than mio's whole milliseconds, and a
+//! vectored send that raises no SIGPIPE.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+/// Waits until `epoll` has events, at most for `timeout`: mio's own wait knows only whole
+/// milliseconds, and rounds up. Returns whether there are any.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn wait_for_events(
+    epoll: &impl std::os::fd::AsRawFd,
+    timeout: Duration,
+) -> io::Result<bool> {
+    let mut polled = libc::pollfd { fd: epoll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: all of its fields are integers, for which zero is a value.
+    let mut wait: libc::timespec = unsafe { std::mem::zeroed() };
+    wait.tv_sec = libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX);
+    wait.tv_nsec = timeout.subsec_nanos() as _;
+    // SAFETY: one pollfd and a timespec, both alive for the call; a null mask leaves signals be.
+    match unsafe { libc::ppoll(&mut polled, 1, &wait, std::ptr::null()) } {
+        -1 => Err(io::Error::last_os_error()),
+        ready => Ok(ready > 0),
+    }
+}
+
+/// `writev` for a socket, without the SIGPIPE that `writev` raises once the peer has gone.
+#[cfg(unix)]
+pub(crate) fn send_vectored(
+    socket: &impl std::os::fd::AsRawFd,
+    buffers: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    const FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    const FLAGS: libc::c_int = 0;
+    const MOST: usize = 1024;
+
+    // SAFETY: all of its fields are integers or pointers, for which zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // `IoSlice` is guaranteed to have the layout of `iovec`.
+    message.msg_iov = buffers.as_ptr().cast_mut().cast();
+    message.msg_iovlen = buffers.len().min(MOST) as _;
+    // SAFETY: `message` names `buffers`, alive for the call; sendmsg only reads them.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, FLAGS) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,201 @@
+//! Placing tasks in the ring of the current runtime.
+#![forbid(unsafe_code)]
+
+use crate::context;
+use crate::error::{TrySpawnError, TrySpawnErrorKind};
+use crate::join::JoinHandle;
+use crate::sched::Core;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Places a future in a free slot of the current runtime; it is polled in the next revolution.
+///
+/// The future need be neither `Send` nor small: it is moved once, into the slot's memory. Once
+/// that memory is warm, spawning allocates nothing.
+///
+/// # Errors
+/// Gives the future back when every slot is taken, or when no runtime is entered on this thread.
+/// To wait for a slot instead, see [`reserve`].
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// gondola::block_on(async {
+///     let count = Rc::new(Cell::new(0));
+///     let shared = count.clone();
+///     let task = gondola::try_spawn(async move { shared.set(1) }).unwrap();
+///     task.await.unwrap();
+///     assert_eq!(count.get(), 1);
+/// });
+/// ```
+pub fn try_spawn<F>(future: F) -> Result<JoinHandle<F::Output>, TrySpawnError<F>>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let core = match context::try_current() {
+        Some(core) if !core.ring.is_closed() => core,
+        _ => return Err(TrySpawnError::new(future, TrySpawnErrorKind::NoRuntime)),
+    };
+    match core.ring.try_take() {
+        Some(seat) => Ok(spawn_at(&core, seat, future)),
+        None => {
+            let slots = core.ring.slots();
+            Err(TrySpawnError::new(future, TrySpawnErrorKind::Full { slots }))
+        }
+    }
+}
+
+fn spawn_at<F>(core: &Core, seat: usize, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let joint = core.ring.place(seat, future);
+    core.wakes.mark(seat);
+    JoinHandle::new(joint, seat, core.wakes.clone())
+}
+
+/// Waits for a slot of the current runtime, first come, first served.
+///
+/// Take the slot *before* the work arrives: a server that reserves before it accepts leaves
+/// connections in the kernel's queue while it is full.
+///
+/// Waiting here from inside a task holds one slot while waiting for another: if every task does
+/// it, all wait for ever. Under virtual time that is a panic that says so.
+///
+/// # Panics
+/// If no runtime is entered on this thread; if polled after its runtime is gone.
+///
+/// # Cancel safety
+/// A waiter that is dropped leaves the queue; a slot that it was promised goes to the next.
+///
+/// ```
+/// use gondola::{Runtime, reserve};
+///
+/// let mut runtime = Runtime::builder().slots(1).build()?;
+/// runtime.block_on(async {
+///     let first = reserve().await.spawn(async { 1 });
+///     let second = reserve().await.spawn(async { 2 }); // once the first is done
+///     assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 2));
+/// });
+/// # Ok::<_, std::io::Error>(())
+/// ```
+#[track_caller]
+pub fn reserve() -> Reserve {
+    Reserve { core: context::current(), place: None }
+}
+
+/// The future of [`reserve`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Reserve {
+    core: Rc<Core>,
+    place: Option<u32>,
+}
+
+impl Future for Reserve {
+    type Output = Slot;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot> {
+        let Self { core, place } = &mut *self;
+        assert!(!core.ring.is_closed(), "the runtime of this `reserve` is gone");
+        core.ring.poll_take(place, cx.waker()).map(|seat| Slot { core: core.clone(), seat })
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.core.ring.leave(place);
+        }
+    }
+}
+
+impl fmt::Debug for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserve").field("waiting", &self.place.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// A reserved slot. Dropping it gives the slot back.
+///
+/// ```
+/// gondola::block_on(async {
+///     let slot = gondola::reserve().await;
+///     assert_eq!(slot.spawn(async { 5 }).await.unwrap(), 5);
+/// });
+/// ```
+#[must_use = "a slot that is dropped is given back"]
+pub struct Slot {
+    core: Rc<Core>,
+    seat: usize,
+}
+
+impl Slot {
+    /// Places a future in this slot; it is polled in the next revolution.
+    ///
+    /// If the runtime is gone, the future is dropped and the handle says that it was cancelled.
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let core = self.core.clone();
+        let seat = self.into_seat();
+        spawn_at(&core, seat, future)
+    }
+
+    /// Ends the reservation without giving the slot back.
+    fn into_seat(mut self) -> usize {
+        std::mem::replace(&mut self.seat, usize::MAX)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.seat != usize::MAX {
+            self.core.ring.give_up(self.seat);
+        }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("index", &self.seat).finish_non_exhaustive()
+    }
+}
+
+/// Lets every other ready task, I/O and due timers have their turn before this task goes on.
+///
+/// Works under any executor.
+///
+/// ```
+/// gondola::block_on(async {
+///     gondola::yield_now().await;
+/// });
+/// ```
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

@@ -1,0 +1,402 @@
+//! The task box: one heap cell for a task whose type the ring has forgotten.
+//!
+//! ```text
+//! ┌────────┬────────┬──────────┬───────┬────────────────────────────┐
+//! │ vtable │ joiner │ capacity │ state │ union: future/output/panic │
+//! └────────┴────────┴──────────┴───────┴────────────────────────────┘
+//!
+//!  RUNNING ──1 abort()──▶ ABORTING
+//!     │ 2 Ready, panic       │ 3 at its next poll; or shutdown, from either
+//!     ▼                      ▼
+//!  CLOSING: the future's destructor runs; to the handle the task is not finished yet
+//!     │ 4 value              │ 5 panic              │ 6 aborted
+//!     ▼                      ▼                      ▼
+//!  OUTPUT                  PANIC                CANCELLED
+//!     └──────────────────────┴──────────────────────┘ 7 the handle takes it, or is dropped
+//!                            ▼
+//!                          EMPTY ──8 a future that fits──▶ RUNNING, the next occupant
+//! ```
+//! With the handle gone already, 4 to 6 lead to EMPTY at once.
+//!
+//! # Invariants
+//!
+//! 1. `state` says which field of the union is alive: RUNNING and ABORTING the future, OUTPUT the
+//!    output, PANIC the payload, the others none. It is changed *before* a value is dropped or moved
+//!    out, so no unwinding drops one twice.
+//! 2. Two owners at most: the seat ([`TaskBox`]) and the handle ([`Joint`]), a flag each, both on
+//!    one thread (neither is `Send`). Who clears the last flag frees the memory.
+//! 3. A future is pinned from its placing until its drop: it is never moved, and its memory is
+//!    not reused before.
+//! 4. The seat polls, cancels and reuses; the handle reads. While user code runs (poll, drop, a
+//!    joiner's wake), no reference into the box is alive, except the future's own.
+//! 5. `vtable` belongs to the type of the present occupant; `capacity` to the allocation.
+
+use crate::error::JoinError;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::future::Future;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Running,
+    Aborting,
+    Closing,
+    Output,
+    Panic,
+    Cancelled,
+    Empty,
+}
+
+#[repr(C)]
+struct Header {
+    vtable: Cell<&'static VTable>,
+    joiner: Cell<Option<Waker>>,
+    size: u32,
+    align_log2: u8,
+    state: Cell<State>,
+    seated: Cell<bool>,
+    handled: Cell<bool>,
+}
+
+#[repr(C)]
+struct Body<F: Future> {
+    header: Header,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+#[repr(C)]
+union Stage<F: Future> {
+    future: ManuallyDrop<F>,
+    output: ManuallyDrop<F::Output>,
+    // Boxed twice: a thin pointer keeps every task a word smaller.
+    panic: ManuallyDrop<Box<Payload>>,
+}
+
+type Payload = Box<dyn Any + Send>;
+
+struct VTable {
+    /// Polls the future; on completion stores the output in its place.
+    poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    /// Drops whatever the state says is alive.
+    clear: unsafe fn(NonNull<Header>),
+    /// Where the union stands, in bytes from the start of the box.
+    stage: usize,
+}
+
+impl<F: Future> Body<F> {
+    const VTABLE: &'static VTable =
+        &VTable { poll: Self::poll, clear: Self::clear, stage: std::mem::offset_of!(Self, stage) };
+
+    /// # Safety
+    /// `task` is a live box occupied by this type, and no reference into its stage is alive.
+    unsafe fn stage(task: NonNull<Header>) -> *mut Stage<F> {
+        // SAFETY: the header is the first field of `Body<F>` (repr(C)), and the pointer carries
+        // the whole allocation.
+        UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Self>().as_ptr()).stage })
+    }
+
+    /// # Safety
+    /// As `stage`, in state RUNNING, not from inside this same poll.
+    unsafe fn poll(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the caller's promise.
+        let stage = unsafe { Self::stage(task) };
+        // SAFETY: RUNNING: the future is alive (invariant 1) and pinned (invariant 3).
+        let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
+        let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(payload) => Err(payload),
+        };
+        // SAFETY: header and box are alive; a handle that was dropped meanwhile left it seated.
+        let header = unsafe { task.as_ref() };
+        header.state.set(State::Closing);
+        // SAFETY: the future is alive, and since CLOSING no longer counted (invariant 1).
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
+            ManuallyDrop::drop(&mut (*stage).future);
+        }));
+        // A destructor that panics ends the task like a panic in its body.
+        let result = match (output, dropped) {
+            (Err(payload), dropped) => {
+                dropped.unwrap_or_else(dispose);
+                Err(payload)
+            }
+            (Ok(output), Err(payload)) => {
+                dispose_of(output);
+                Err(payload)
+            }
+            (Ok(output), Ok(())) => Ok(output),
+        };
+        if !header.handled.get() {
+            header.state.set(State::Empty);
+            match result {
+                Ok(output) => dispose_of(output),
+                Err(payload) => dispose(payload),
+            }
+            return Poll::Ready(());
+        }
+        let (stage_now, state) = match result {
+            Ok(output) => (Stage { output: ManuallyDrop::new(output) }, State::Output),
+            Err(payload) => (Stage { panic: ManuallyDrop::new(Box::new(payload)) }, State::Panic),
+        };
+        // SAFETY: nothing in the stage is alive (CLOSING).
+        unsafe { stage.write(stage_now) };
+        header.state.set(state);
+        Poll::Ready(())
+    }
+
+    /// # Safety
+    /// As `stage`, and not from inside a poll of this future.
+    unsafe fn clear(task: NonNull<Header>) {
+        // SAFETY: the caller's promise.
+        let stage = unsafe { Self::stage(task) };
+        // SAFETY: the header is alive.
+        let header = unsafe { task.as_ref() };
+        let state = header.state.replace(State::Closing);
+        // Contained: a panicking destructor harms neither ring nor handle.
+        let dropped = catch_unwind(AssertUnwindSafe(|| match state {
+            // SAFETY: that state had this field alive, and no longer counts it (invariant 1).
+            State::Running | State::Aborting => unsafe {
+                ManuallyDrop::drop(&mut (*stage).future);
+            },
+            // SAFETY: as above.
+            State::Output => unsafe { ManuallyDrop::drop(&mut (*stage).output) },
+            // SAFETY: as above.
+            State::Panic => dispose(*unsafe { ManuallyDrop::take(&mut (*stage).panic) }),
+            State::Closing | State::Cancelled | State::Empty => {}
+        }));
+        header.state.set(State::Empty);
+        dropped.unwrap_or_else(dispose);
+    }
+}
+
+/// Drops a panic's payload, whose own destructor may panic, once.
+fn dispose(payload: Payload) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        #[expect(clippy::mem_forget, reason = "its destructor would panic once more, for ever")]
+        std::mem::forget(second);
+    }
+}
+
+fn dispose_of<T>(value: T) {
+    catch_unwind(AssertUnwindSafe(|| drop(value))).unwrap_or_else(dispose);
+}
+
+fn free_if_last(task: NonNull<Header>) {
+    // SAFETY: the caller was an owner until it cleared its flag, so the box is still alive.
+    let header = unsafe { task.as_ref() };
+    if header.seated.get() || header.handled.get() {
+        return;
+    }
+    debug_assert_eq!(header.state.get(), State::Empty);
+    let layout = Layout::from_size_align(header.size as usize, 1 << header.align_log2)
+        .expect("it was a layout when it was allocated");
+    drop(header.joiner.replace(None));
+    // SAFETY: no owner is left (invariant 2), nothing in it needs a drop, and this is the layout
+    // that it was allocated with (invariant 5).
+    unsafe { dealloc(task.as_ptr().cast(), layout) };
+}
+
+/// The seat's end of a box.
+pub(crate) struct TaskBox {
+    task: NonNull<Header>,
+}
+
+impl TaskBox {
+    /// Places `future`, in the memory of `old` if that is free and large enough.
+    pub(crate) fn place<F>(old: Option<TaskBox>, future: F) -> (TaskBox, Joint<F::Output>)
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let layout = Layout::new::<Body<F>>();
+        let seat = match old.filter(|old| old.fits(layout)) {
+            Some(seat) => seat,
+            None => TaskBox::allocate(layout),
+        };
+        let header = seat.header();
+        header.vtable.set(Body::<F>::VTABLE);
+        header.handled.set(true);
+        // SAFETY: the memory fits `Body<F>`, its stage is not in use (EMPTY), and the header now
+        // names this type. The future moves from the argument straight into its place.
+        unsafe {
+            let stage = Body::<F>::stage(seat.task);
+            (&raw mut (*stage).future).write(ManuallyDrop::new(future));
+        }
+        header.state.set(State::Running);
+        let joint = Joint { task: seat.task, output: PhantomData };
+        (seat, joint)
+    }
+
+    fn allocate(layout: Layout) -> TaskBox {
+        let size = u32::try_from(layout.size()).expect("a future of less than 4 GiB");
+        let align_log2 = layout.align().trailing_zeros() as u8;
+        // SAFETY: a header is in it, so the size is not zero.
+        let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else {
+            handle_alloc_error(layout)
+        };
+        let task = memory.cast::<Header>();
+        // SAFETY: fresh memory of at least a header's size and alignment.
+        unsafe {
+            task.write(Header {
+                vtable: Cell::new(Body::<std::future::Ready<()>>::VTABLE),
+                joiner: Cell::new(None),
+                size,
+                align_log2,
+                state: Cell::new(State::Empty),
+                seated: Cell::new(true),
+                handled: Cell::new(false),
+            });
+        }
+        TaskBox { task }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the seat owns the box (invariant 2).
+        unsafe { self.task.as_ref() }
+    }
+
+    /// Whether the future is still there.
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.header().state.get(), State::Running | State::Aborting)
+    }
+
+    fn fits(&self, layout: Layout) -> bool {
+        let header = self.header();
+        !header.handled.get()
+            && header.state.get() == State::Empty
+            && layout.size() <= header.size as usize
+            && layout.align() <= 1 << header.align_log2
+    }
+
+    /// Polls the task, or drops it if it was aborted. Ready: its future is gone, its output
+    /// stands for the handle, and the joiner has been woken.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let header = self.header();
+        if header.state.get() != State::Running {
+            self.cancel();
+            return Poll::Ready(());
+        }
+        let poll = header.vtable.get().poll;
+        // SAFETY: RUNNING, and the vtable is the occupant's (invariant 5). The ring takes this
+        // out of its seat for the poll, so that it cannot be polled from inside.
+        match unsafe { poll(self.task, cx) } {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.wake_joiner();
+                Poll::Ready(())
+            }
+        }
+    }
+
+    /// Drops the future, if it is still alive; the handle will hear that it was cancelled.
+    pub(crate) fn cancel(&self) {
+        let header = self.header();
+        if !self.is_alive() {
+            return;
+        }
+        let clear = header.vtable.get().clear;
+        // SAFETY: the vtable is the occupant's, and the seat does not call this inside a poll.
+        unsafe { clear(self.task) };
+        if header.handled.get() {
+            header.state.set(State::Cancelled);
+        }
+        self.wake_joiner();
+    }
+
+    fn wake_joiner(&self) {
+        if let Some(joiner) = self.header().joiner.replace(None) {
+            joiner.wake();
+        }
+    }
+}
+
+impl Drop for TaskBox {
+    fn drop(&mut self) {
+        self.cancel();
+        self.header().seated.set(false);
+        free_if_last(self.task);
+    }
+}
+
+/// The handle's end of a box.
+pub(crate) struct Joint<T> {
+    task: NonNull<Header>,
+    output: PhantomData<T>,
+}
+
+impl<T> Joint<T> {
+    fn header(&self) -> &Header {
+        // SAFETY: the handle owns the box (invariant 2).
+        unsafe { self.task.as_ref() }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        use State::{Aborting, Closing, Running};
+        !matches!(self.header().state.get(), Running | Aborting | Closing)
+    }
+
+    /// Asks the seat to drop the future at its next poll. `false`: there is none to drop.
+    pub(crate) fn abort(&self) -> bool {
+        let header = self.header();
+        if header.state.get() == State::Running {
+            header.state.set(State::Aborting);
+        }
+        header.state.get() == State::Aborting
+    }
+
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        let header = self.header();
+        let result = match header.state.get() {
+            State::Running | State::Aborting | State::Closing => {
+                let old = header.joiner.replace(None);
+                let same = old.as_ref().is_some_and(|old| old.will_wake(cx.waker()));
+                let joiner = if same { old } else { Some(cx.waker().clone()) };
+                header.joiner.set(joiner);
+                return Poll::Pending;
+            }
+            State::Output => {
+                header.state.set(State::Empty);
+                // SAFETY: OUTPUT: a `T` is alive in the union; it is moved out once (invariant 1).
+                Ok(unsafe { self.stage().cast::<T>().read() })
+            }
+            State::Panic => {
+                header.state.set(State::Empty);
+                // SAFETY: as above, for PANIC.
+                Err(JoinError::panic(*unsafe { self.stage().cast::<Box<Payload>>().read() }))
+            }
+            State::Cancelled => {
+                header.state.set(State::Empty);
+                Err(JoinError::cancelled())
+            }
+            State::Empty => panic!("a JoinHandle was polled after it had completed"),
+        };
+        Poll::Ready(result)
+    }
+
+    /// The union, whose fields all stand at its start (repr(C)).
+    fn stage(&self) -> *mut u8 {
+        // SAFETY: the occupant's vtable says where the union stands inside the allocation.
+        unsafe { self.task.as_ptr().cast::<u8>().add(self.header().vtable.get().stage) }
+    }
+}
+
+impl<T> Drop for Joint<T> {
+    fn drop(&mut self) {
+        let header = self.header();
+        drop(header.joiner.replace(None));
+        if self.is_finished() {
+            let clear = header.vtable.get().clear;
+            // SAFETY: the vtable is the occupant's; the future is gone, so this is no poll of it.
+            unsafe { clear(self.task) };
+        }
+        header.handled.set(false);
+        free_if_last(self.task);
+    }
+}

@@ -1,0 +1,187 @@
+//! Timers: a heap of deadlines over storage that is reused.
+//!
+//! A four-ary heap of small keys, each knowing its entry and each entry knowing its place in the
+//! heap, so that a timer can leave from the middle. Exact order, no ticks, no rounding, nothing
+//! to cascade; a new deadline usually belongs near the end, where it costs no moves at all.
+//!
+//! # Invariants
+//!
+//! 1. `heap[i].entry`'s place is `i`, and an entry that is not in the heap has fired.
+//! 2. An entry belongs to one [`Key`], from `insert` until `remove`: no key is ever stale.
+//! 3. Wakers are cloned, woken and dropped with nothing borrowed.
+#![forbid(unsafe_code)]
+
+use crate::clock::Clock;
+use slab::Slab;
+use std::cell::RefCell;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+const ARITY: usize = 4;
+const FIRED: u32 = u32::MAX;
+
+pub(crate) struct Timers {
+    pub(crate) clock: Clock,
+    epoch: Instant,
+    state: RefCell<State>,
+}
+
+struct State {
+    heap: Vec<Pending>,
+    entries: Slab<Entry>,
+}
+
+#[derive(Clone, Copy)]
+struct Pending {
+    /// Nanoseconds since the epoch: 584 years of them.
+    deadline: u64,
+    entry: u32,
+}
+
+struct Entry {
+    place: u32,
+    waker: Option<Waker>,
+}
+
+/// The owner's name for one timer.
+#[derive(Debug)]
+pub(crate) struct Key(u32);
+
+impl Timers {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let state = State { heap: Vec::new(), entries: Slab::new() };
+        Self { epoch: clock.seen(), clock, state: RefCell::new(state) }
+    }
+
+    /// How many timers have not fired yet.
+    pub(crate) fn len(&self) -> usize {
+        self.state.borrow().heap.len()
+    }
+
+    pub(crate) fn insert(&self, deadline: Instant, waker: &Waker) -> Key {
+        let waker = Some(waker.clone());
+        let deadline = self.nanos(deadline);
+        let state = &mut *self.state.borrow_mut();
+        let entry = state.entries.insert(Entry { place: FIRED, waker });
+        let entry = u32::try_from(entry).expect("fewer than 2^32 timers");
+        state.heap.push(Pending { deadline, entry });
+        state.sift_up(state.heap.len() - 1);
+        Key(entry)
+    }
+
+    /// Whether the timer has fired; if not, `waker` will hear of it.
+    pub(crate) fn poll(&self, key: &Key, waker: &Waker) -> Poll<()> {
+        let entry = key.0 as usize;
+        match &self.state.borrow().entries[entry] {
+            Entry { place: FIRED, .. } => return Poll::Ready(()),
+            Entry { waker: Some(old), .. } if old.will_wake(waker) => return Poll::Pending,
+            _ => {}
+        }
+        let fresh = waker.clone();
+        let old = self.state.borrow_mut().entries[entry].waker.replace(fresh);
+        drop(old);
+        Poll::Pending
+    }
+
+    pub(crate) fn remove(&self, key: Key) {
+        let removed = {
+            let state = &mut *self.state.borrow_mut();
+            let removed = state.entries.remove(key.0 as usize);
+            if removed.place != FIRED {
+                state.take_out(removed.place as usize);
+            }
+            removed
+        };
+        drop(removed);
+    }
+
+    /// The earliest deadline, and how long it is from now.
+    pub(crate) fn next(&self) -> Option<(Instant, Duration)> {
+        let first = self.state.borrow().heap.first()?.deadline;
+        let deadline = self.epoch + Duration::from_nanos(first);
+        Some((deadline, deadline.saturating_duration_since(self.clock.seen())))
+    }
+
+    /// Fires what is due, in the order of the deadlines, and returns how many that was. What
+    /// becomes due meanwhile waits for the next look.
+    pub(crate) fn fire_due(&self) -> usize {
+        let mut fired = 0;
+        let limit = self.len();
+        if limit == 0 {
+            return 0;
+        }
+        let now = self.nanos(self.clock.refresh());
+        while fired < limit {
+            let Some(waker) = self.state.borrow_mut().pop_due(now) else { break };
+            fired += 1;
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        fired
+    }
+
+    fn nanos(&self, instant: Instant) -> u64 {
+        let since = instant.saturating_duration_since(self.epoch).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+impl State {
+    fn pop_due(&mut self, now: u64) -> Option<Option<Waker>> {
+        let first = *self.heap.first()?;
+        if first.deadline > now {
+            return None;
+        }
+        self.take_out(0);
+        let entry = &mut self.entries[first.entry as usize];
+        entry.place = FIRED;
+        Some(entry.waker.take())
+    }
+
+    fn take_out(&mut self, place: usize) {
+        let out = self.heap.swap_remove(place);
+        if let Some(moved) = self.heap.get(place) {
+            if moved.deadline < out.deadline {
+                self.sift_up(place);
+            } else {
+                self.sift_down(place);
+            }
+        }
+    }
+
+    fn sift_up(&mut self, mut place: usize) {
+        let moving = self.heap[place];
+        while place > 0 {
+            let parent = (place - 1) / ARITY;
+            if self.heap[parent].deadline <= moving.deadline {
+                break;
+            }
+            self.put(place, self.heap[parent]);
+            place = parent;
+        }
+        self.put(place, moving);
+    }
+
+    fn sift_down(&mut self, mut place: usize) {
+        let moving = self.heap[place];
+        loop {
+            let first = place * ARITY + 1;
+            let last = self.heap.len().min(first + ARITY);
+            let Some(least) = (first..last).min_by_key(|&child| self.heap[child].deadline) else {
+                break;
+            };
+            if moving.deadline <= self.heap[least].deadline {
+                break;
+            }
+            self.put(place, self.heap[least]);
+            place = least;
+        }
+        self.put(place, moving);
+    }
+
+    fn put(&mut self, place: usize, pending: Pending) {
+        self.heap[place] = pending;
+        self.entries[pending.entry as usize].place = place as u32;
+    }
+}

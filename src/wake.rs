@@ -1,0 +1,423 @@
+//! Wakers: one shared block per ring, and how a thread falls asleep without missing one.
+//!
+//! ```text
+//!           block (one allocation, reference counted)
+//! ┌──────┬─────────┬───────┬──────┬───────────────┬────────┬────────┬─────────────┐
+//! │ refs │ summary │ owner │ bell │ tags 0 1 … n-1│ ready  │  turn  │ remote words│
+//! └──────┴─────────┴───────┴──────┴───────▲───────┴────────┴────────┴─────────────┘
+//!                                         │
+//!  Waker { data ───────────────────────────, vtable }
+//! ```
+//!
+//! A waker's data pointer is the address of a tag; the tag holds its own index, so the block's
+//! head is found by walking back. Waking sets a bit and touches no user data: a waker may
+//! outlive its task, its runtime and its thread.
+//!
+//! # Invariants
+//!
+//! 1. Every data pointer was derived from the block's own allocation pointer, never from a
+//!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] hold one.
+//! 2. No `&mut` to the block exists after its construction. `owner`, the layout fields and the
+//!    tags are never written again.
+//! 3. `ready`, `turn`, their summaries and `start` are touched on the thread `owner` only, where
+//!    the block was made: `Wakes` is `!Send`, and a waker compares thread identities first. Any
+//!    other thread touches only `refs`, `summary`, the remote words (atomics, each on cache lines
+//!    of its own) and [`Bell::ring`].
+//! 4. A remote wake sets its bit in the remote word, *then* its group's bit in `summary`, both
+//!    with read-modify-writes even where the bit is set already: that is what orders everything
+//!    before the wake before the poll that it causes.
+//! 5. The owner sleeps only after moving `summary` from 0 to PARKED in one compare-exchange. So
+//!    a wake before it makes it fail, and the first one after it finds exactly PARKED and rings.
+//!
+//! ```text
+//!        waker, abroad                          owner
+//!   word.fetch_or(bit)                     summary: 0 ──CAS──▶ PARKED ──▶ sleep
+//!   old = summary.fetch_or(group)             │fails: not 0          ▲
+//!   old == PARKED ? ring the bell ────────────┼──────────────────────┘ wakes
+//!                                             ▼
+//!                                     drain: swap(0), then swap each marked word
+//! ```
+//!
+//! The bell rings at most once per sleep, and never while the owner is awake.
+
+use crate::bits::{Bits, WORD, ones, shift_for, words_for};
+use crate::sync::{AtomicUsize, Cell, Ordering, peek_thread_id, thread_id};
+use crossbeam_utils::CachePadded;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+/// The top bit of `summary`: the owner sleeps, or is about to.
+const PARKED: usize = 1 << (WORD - 1);
+
+/// What a wake does beyond setting its bit.
+pub(crate) trait Bell: Send + Sync + 'static {
+    /// Ends the owner's sleep. Called on any other thread, at most once per sleep.
+    fn ring(&self);
+    /// Hears of a wake on the owner's thread, after its bit was set.
+    fn heard_locally(&self);
+}
+
+#[repr(C)]
+struct Head<B> {
+    shared: CachePadded<Shared>,
+    bell: B,
+    owner: usize,
+    layout: Layout,
+    len: usize,
+    words: usize,
+    shift: u32,
+    start: Cell<usize>,
+    ready_summary: Cell<usize>,
+    turn_summary: Cell<usize>,
+    tags: *const u32,
+    ready: *mut Cell<usize>,
+    turn: *mut Cell<usize>,
+    remote: *mut CachePadded<AtomicUsize>,
+}
+
+struct Shared {
+    refs: AtomicUsize,
+    summary: AtomicUsize,
+}
+
+impl<B: Bell> Head<B> {
+    const VTABLE: &'static RawWakerVTable =
+        &RawWakerVTable::new(Self::clone, Self::wake, Self::wake_by_ref, Self::release);
+
+    /// The tags stand right behind the head.
+    const TAGS: usize = {
+        assert!(size_of::<Self>() % align_of::<u32>() == 0);
+        size_of::<Self>()
+    };
+
+    /// # Safety
+    /// `data` is a tag of a live block of this type.
+    #[inline(always)]
+    unsafe fn find(data: *const ()) -> (*const Self, usize) {
+        // SAFETY: the caller's promise; tags are never written after construction (invariant 2).
+        let index = unsafe { *data.cast::<u32>() } as usize;
+        // SAFETY: the pointer has the whole allocation as its provenance (invariant 1), and the
+        // tags stand `TAGS` bytes behind the head, four bytes each.
+        let head = unsafe { data.byte_sub(Self::TAGS + index * size_of::<u32>()) };
+        (head.cast(), index)
+    }
+
+    /// # Safety
+    /// As `find`, with one reference held for the call. The result holds one more.
+    unsafe fn clone(data: *const ()) -> RawWaker {
+        // SAFETY: the caller's promise.
+        let (head, _) = unsafe { Self::find(data) };
+        // SAFETY: the block is alive: the caller holds a reference.
+        let before = unsafe { (&(*head).shared).refs.fetch_add(1, Ordering::Relaxed) };
+        if before > isize::MAX as usize {
+            // Only a loop of leaked clones gets here; the next step would be a use after free.
+            std::process::abort();
+        }
+        RawWaker::new(data, Self::VTABLE)
+    }
+
+    /// # Safety
+    /// As `find`; the caller gives up one reference.
+    unsafe fn wake(data: *const ()) {
+        /// Gives the reference back even if a bell panics.
+        struct Release<B: Bell>(*const (), PhantomData<B>);
+        impl<B: Bell> Drop for Release<B> {
+            fn drop(&mut self) {
+                // SAFETY: the reference that `wake` was handed is given up here, once.
+                unsafe { Head::<B>::release(self.0) };
+            }
+        }
+        let _release = Release::<B>(data, PhantomData);
+        // SAFETY: the reference is held until `_release` is dropped.
+        unsafe { Self::wake_by_ref(data) };
+    }
+
+    /// # Safety
+    /// As `find`, with one reference held for the call.
+    unsafe fn wake_by_ref(data: *const ()) {
+        // SAFETY: the caller's promise.
+        let (head, index) = unsafe { Self::find(data) };
+        // SAFETY: alive while the caller's reference is; `owner` is never written (invariant 2).
+        if unsafe { (*head).owner } == peek_thread_id() {
+            // SAFETY: this is the owner's thread (invariant 3).
+            unsafe { Self::ready(head).insert(index) };
+            // SAFETY: the block is alive and never mutably borrowed (invariant 2).
+            unsafe { (*head).bell.heard_locally() };
+        } else {
+            // SAFETY: the block is alive.
+            unsafe { Self::wake_remotely(head, index) };
+        }
+    }
+
+    /// # Safety
+    /// `head` is a live block's.
+    #[cold]
+    unsafe fn wake_remotely(head: *const Self, index: usize) {
+        let word = index / WORD;
+        // SAFETY: the tag's index is below the number of bits, so its word exists.
+        let remote = unsafe { &*(*head).remote.add(word) };
+        // SAFETY: the block is alive.
+        let (shared, group) = unsafe { (&(*head).shared, 1 << (word >> (*head).shift)) };
+        // Invariant 4: this order, and never skipped.
+        remote.fetch_or(1 << (index % WORD), Ordering::Release);
+        if shared.summary.fetch_or(group, Ordering::AcqRel) == PARKED {
+            // SAFETY: the block is alive and never mutably borrowed (invariant 2).
+            unsafe { (*head).bell.ring() };
+        }
+    }
+
+    /// # Safety
+    /// As `find`; the caller gives up one reference.
+    unsafe fn release(data: *const ()) {
+        // SAFETY: the caller's promise.
+        let (head, _) = unsafe { Self::find(data) };
+        // SAFETY: the caller's reference is alive until this very subtraction.
+        if unsafe { (&(*head).shared).refs.fetch_sub(1, Ordering::AcqRel) } == 1 {
+            // SAFETY: that was the last reference, and AcqRel orders every other use before this.
+            unsafe { Self::free(head.cast_mut()) };
+        }
+    }
+
+    /// # Safety
+    /// Nobody else can reach the block any more.
+    #[cold]
+    unsafe fn free(head: *mut Self) {
+        // SAFETY: each part was written by `Wakes::new` and is dropped once, here; the words need
+        // it for loom only.
+        let layout = unsafe {
+            let words = (*head).words;
+            ptr::drop_in_place(ptr::slice_from_raw_parts_mut((*head).ready, words));
+            ptr::drop_in_place(ptr::slice_from_raw_parts_mut((*head).turn, words));
+            ptr::drop_in_place(ptr::slice_from_raw_parts_mut((*head).remote, words));
+            let layout = (*head).layout;
+            ptr::drop_in_place(head);
+            layout
+        };
+        // SAFETY: this is the layout that it was allocated with.
+        unsafe { dealloc(head.cast(), layout) };
+    }
+
+    /// # Safety
+    /// The block outlives the view, and this is its owner's thread.
+    #[inline(always)]
+    unsafe fn ready<'a>(head: *const Self) -> Bits<'a> {
+        // SAFETY: invariants 2 and 3; `words` cells were written there.
+        unsafe {
+            Bits {
+                summary: &(*head).ready_summary,
+                words: std::slice::from_raw_parts((*head).ready, (*head).words),
+                shift: (*head).shift,
+            }
+        }
+    }
+}
+
+/// The owner's end of a block. `!Send`: it stays on the thread that made it.
+pub(crate) struct Wakes<B: Bell> {
+    head: NonNull<Head<B>>,
+}
+
+/// A waker lent for one poll: no reference was counted for it.
+pub(crate) struct LentWaker<'a> {
+    waker: ManuallyDrop<Waker>,
+    block: PhantomData<&'a ()>,
+}
+
+impl Deref for LentWaker<'_> {
+    type Target = Waker;
+
+    fn deref(&self) -> &Waker {
+        &self.waker
+    }
+}
+
+impl<B: Bell> Wakes<B> {
+    /// A block with tags `0..tags`, owned by this thread. No bit is set.
+    pub(crate) fn new(tags: usize, bell: B) -> Self {
+        assert!(tags > 0, "a block has at least one tag");
+        let words = words_for(tags);
+        // Four arrays of at most 2^32 elements behind a head: no size overflows on 64 bits, and
+        // on 32 bits the ring's own limit (2^20 tags) keeps them small.
+        let plan = || {
+            let (layout, tag) = Layout::new::<Head<B>>().extend(Layout::array::<u32>(tags)?)?;
+            let cells = Layout::array::<Cell<usize>>(words)?;
+            let (layout, ready) = layout.extend(cells)?;
+            let (layout, turn) = layout.extend(cells)?;
+            let remote = Layout::array::<CachePadded<AtomicUsize>>(words)?;
+            let (layout, remote) = layout.extend(remote)?;
+            Ok::<_, std::alloc::LayoutError>((layout.pad_to_align(), tag, ready, turn, remote))
+        };
+        let (layout, tag, ready, turn, remote) = plan().expect("the ring's limit keeps this small");
+        assert_eq!(tag, Head::<B>::TAGS);
+        // SAFETY: a head is in it, so the size is not zero.
+        let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {
+            handle_alloc_error(layout)
+        };
+        let head = block.cast::<Head<B>>();
+        // SAFETY: each array lies where `plan` put it, inside the fresh allocation, and every
+        // element is written before anything can read it.
+        unsafe {
+            let (tags_at, ready, turn, remote) = (
+                block.add(tag).cast::<u32>(),
+                block.add(ready).cast::<Cell<usize>>(),
+                block.add(turn).cast::<Cell<usize>>(),
+                block.add(remote).cast::<CachePadded<AtomicUsize>>(),
+            );
+            for index in 0..tags {
+                tags_at.add(index).write(u32::try_from(index).expect("at most 2^32 tags"));
+            }
+            for word in 0..words {
+                ready.add(word).write(Cell::new(0));
+                turn.add(word).write(Cell::new(0));
+                remote.add(word).write(CachePadded::new(AtomicUsize::new(0)));
+            }
+            head.write(Head {
+                shared: CachePadded::new(Shared {
+                    refs: AtomicUsize::new(1),
+                    summary: AtomicUsize::new(0),
+                }),
+                bell,
+                owner: thread_id(),
+                layout,
+                len: tags,
+                words,
+                shift: shift_for(words),
+                start: Cell::new(tags),
+                ready_summary: Cell::new(0),
+                turn_summary: Cell::new(0),
+                tags: tags_at.as_ptr(),
+                ready: ready.as_ptr(),
+                turn: turn.as_ptr(),
+                remote: remote.as_ptr(),
+            });
+        }
+        Self { head }
+    }
+
+    #[inline(always)]
+    fn head(&self) -> &Head<B> {
+        // SAFETY: this holds a reference, and there is no `&mut` to the block (invariant 2).
+        unsafe { self.head.as_ref() }
+    }
+
+    #[inline(always)]
+    fn ready(&self) -> Bits<'_> {
+        // SAFETY: this holds a reference and is on the owner's thread (invariant 3).
+        unsafe { Head::ready(self.head.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn turn(&self) -> Bits<'_> {
+        let head = self.head();
+        // SAFETY: invariants 2 and 3; `words` cells were written there.
+        let words = unsafe { std::slice::from_raw_parts(head.turn, head.words) };
+        Bits { summary: &head.turn_summary, words, shift: head.shift }
+    }
+
+    fn remote(&self) -> &[CachePadded<AtomicUsize>] {
+        // SAFETY: invariant 2; `words` atomics were written there.
+        unsafe { std::slice::from_raw_parts(self.head().remote, self.head().words) }
+    }
+
+    pub(crate) fn bell(&self) -> &B {
+        &self.head().bell
+    }
+
+    /// The waker of tag `index`.
+    #[inline(always)]
+    pub(crate) fn waker(&self, index: usize) -> LentWaker<'_> {
+        assert!(index < self.head().len, "no such tag");
+        // SAFETY: the tag exists, and the pointer comes from the allocation (invariant 1).
+        let data = unsafe { self.head().tags.add(index) };
+        // SAFETY: the vtable's functions take a tag of a live block. The reference it stands on is
+        // this `Wakes`', whose lifetime the result carries, and it is never dropped.
+        let waker = unsafe { Waker::new(data.cast(), Head::<B>::VTABLE) };
+        LentWaker { waker: ManuallyDrop::new(waker), block: PhantomData }
+    }
+
+    /// Marks a tag as ready, as a wake on this thread does, but tells no bell.
+    #[inline(always)]
+    pub(crate) fn mark(&self, index: usize) {
+        self.ready().insert(index);
+    }
+
+    #[inline(always)]
+    pub(crate) fn any_ready(&self) -> bool {
+        !self.ready().is_empty()
+    }
+
+    /// Takes in what other threads have woken and ends a sleep. `None`: nobody called meanwhile;
+    /// else how many tags were marked, which may be none if an earlier drain had them already.
+    #[inline(always)]
+    pub(crate) fn drain(&self) -> Option<usize> {
+        // A wake that happens before this call is seen even by a relaxed load; any other may as
+        // well come later. Only falling asleep needs the exchange.
+        match self.head().shared.summary.load(Ordering::Relaxed) {
+            0 => None,
+            _ => self.take_remote(),
+        }
+    }
+
+    #[cold]
+    fn take_remote(&self) -> Option<usize> {
+        let (ready, remote) = (self.ready(), self.remote());
+        let mut count = 0;
+        let groups = self.head().shared.summary.swap(0, Ordering::AcqRel) & !PARKED;
+        for group in ones(groups) {
+            let first = group << ready.shift;
+            for word in first..remote.len().min(first + (1 << ready.shift)) {
+                // An empty word whose bit is on its way has its summary bit on the way too.
+                if remote[word].load(Ordering::Relaxed) != 0 {
+                    let mask = remote[word].swap(0, Ordering::AcqRel);
+                    ready.merge(word, mask);
+                    count += mask.count_ones() as usize;
+                }
+            }
+        }
+        (groups != 0).then_some(count)
+    }
+
+    /// Begins a turn: what is ready now becomes its snapshot. Tags that an unwound turn left
+    /// unvisited are still in it. Each turn starts one tag further on.
+    #[inline]
+    pub(crate) fn begin_turn(&self) {
+        self.ready().move_into(self.turn());
+        let (start, len) = (&self.head().start, self.head().len);
+        start.set(if start.get() + 1 < len { start.get() + 1 } else { 0 });
+    }
+
+    /// The next tag of the snapshot after `last`, removed from it *before* it is polled, so that
+    /// a wake during the poll counts for the next turn.
+    #[inline]
+    pub(crate) fn next_in_turn(&self, last: Option<usize>) -> Option<usize> {
+        let turn = self.turn();
+        let from = last.map_or(self.head().start.get(), |last| last + 1);
+        let next = turn.first_from(from).or_else(|| turn.first_from(0))?;
+        turn.remove(next);
+        Some(next)
+    }
+
+    /// Says that the owner falls asleep. `false`: a remote wake came first; do not.
+    #[must_use]
+    pub(crate) fn park(&self) -> bool {
+        debug_assert!(!self.any_ready(), "nobody sleeps with work at hand");
+        let summary = &self.head().shared.summary;
+        summary.compare_exchange(0, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn references(&self) -> usize {
+        self.head().shared.refs.load(Ordering::Relaxed)
+    }
+}
+
+impl<B: Bell> Drop for Wakes<B> {
+    fn drop(&mut self) {
+        // SAFETY: tag 0 exists, and the reference of this `Wakes` is given up once.
+        unsafe { Head::<B>::release(self.head().tags.cast()) };
+    }
+}
