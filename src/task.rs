@@ -168,9 +168,10 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Lets every other ready task, I/O and due timers have their turn before this task goes on.
+/// Gives way: this task goes on in the next revolution, like everybody who is ready now.
 ///
-/// Works under any executor.
+/// After the root future's `yield_now`, each task that was ready has been polled once. Works under
+/// any executor.
 ///
 /// ```
 /// gondola::block_on(async {

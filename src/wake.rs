@@ -19,7 +19,7 @@
 //!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] hold one.
 //! 2. No `&mut` to the block exists after its construction. `owner`, the layout fields and the
 //!    tags are never written again.
-//! 3. `ready`, `turn`, their summaries and `start` are touched on the thread `owner` only, where
+//! 3. `ready`, `turn` and their summaries are touched on the thread `owner` only, where
 //!    the block was made: `Wakes` is `!Send`, and a waker compares thread identities first. Any
 //!    other thread touches only `refs`, `summary`, the remote words (atomics, each on cache lines
 //!    of its own) and [`Bell::ring`].
@@ -70,7 +70,6 @@ struct Head<B> {
     len: usize,
     words: usize,
     shift: u32,
-    start: Cell<usize>,
     ready_summary: Cell<usize>,
     turn_summary: Cell<usize>,
     tags: *const u32,
@@ -286,7 +285,6 @@ impl<B: Bell> Wakes<B> {
                 len: tags,
                 words,
                 shift: shift_for(words),
-                start: Cell::new(tags),
                 ready_summary: Cell::new(0),
                 turn_summary: Cell::new(0),
                 tags: tags_at.as_ptr(),
@@ -382,22 +380,18 @@ impl<B: Bell> Wakes<B> {
     }
 
     /// Begins a turn: what is ready now becomes its snapshot. Tags that an unwound turn left
-    /// unvisited are still in it. Each turn starts one tag further on.
+    /// unvisited are still in it.
     #[inline]
     pub(crate) fn begin_turn(&self) {
         self.ready().move_into(self.turn());
-        let (start, len) = (&self.head().start, self.head().len);
-        start.set(if start.get() + 1 < len { start.get() + 1 } else { 0 });
     }
 
     /// The next tag of the snapshot after `last`, removed from it *before* it is polled, so that
     /// a wake during the poll counts for the next turn.
     #[inline]
     pub(crate) fn next_in_turn(&self, last: Option<usize>) -> Option<usize> {
-        let turn = self.turn();
-        let from = last.map_or(self.head().start.get(), |last| last + 1);
-        let next = turn.first_from(from).or_else(|| turn.first_from(0))?;
-        turn.remove(next);
+        let next = self.turn().first_from(last.map_or(0, |last| last + 1))?;
+        self.turn().remove(next);
         Some(next)
     }
 
