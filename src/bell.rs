@@ -110,6 +110,21 @@ impl ParentBell {
         stands
     }
 
+    /// The first wake on this thread since `arm`.
+    #[cold]
+    fn tell_parent(&self) {
+        self.disarm();
+        // Out of the cell while it is called: the call may drop the batch, or poll it.
+        if let Some(parent) = self.near.replace(None) {
+            parent.wake_by_ref();
+            match self.near.replace(None) {
+                // Unless the batch was closed meanwhile, which unregisters.
+                None if self.registered.get() => self.near.set(Some(parent)),
+                newer => self.near.set(newer),
+            }
+        }
+    }
+
     fn take_far(&self) -> Option<Waker> {
         if self.state.fetch_or(WAKING, Ordering::AcqRel) != IDLE {
             return None;
@@ -128,18 +143,10 @@ impl Bell for ParentBell {
         }
     }
 
+    #[inline(always)]
     fn heard_locally(&self) {
-        if !self.armed.replace(false) {
-            return;
-        }
-        // Out of the cell while it is called: the call may drop the batch, or poll it.
-        if let Some(parent) = self.near.replace(None) {
-            parent.wake_by_ref();
-            match self.near.replace(None) {
-                // Unless the batch was closed meanwhile, which unregisters.
-                None if self.registered.get() => self.near.set(Some(parent)),
-                newer => self.near.set(newer),
-            }
+        if self.armed.get() {
+            self.tell_parent();
         }
     }
 }

@@ -67,7 +67,7 @@ impl Ring {
         if self.closed.get() {
             return None;
         }
-        let seat = self.free.view().first_from(0)?;
+        let seat = self.free.view().first()?;
         self.free.view().remove(seat);
         self.taken.set(self.taken.get() + 1);
         Some(seat)

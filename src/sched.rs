@@ -63,10 +63,7 @@ pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -
     let mut turn = Turn { woken_outside: wakes.drain().unwrap_or(0), ..Turn::default() };
 
     // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next revolution.
-    wakes.begin_turn();
-    let mut last = None;
-    while let Some(slot) = wakes.next_in_turn(last) {
-        last = Some(slot);
+    for slot in wakes.turn() {
         reactor.refill_budget();
         let waker = wakes.waker(slot);
         let cx = &mut Context::from_waker(&waker);

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A slot's future is alive exactly while its `state` is `Taken`. The state changes to `Vacant`
-//!    *before* the future is dropped, so no unwinding drops it twice.
+//! 1. A slot's future is alive exactly while the slot is taken. It becomes vacant *before* the
+//!    future is dropped, so no unwinding drops it twice.
 //! 2. Futures never move: the allocation is made once, is never handed out, and outlives them.
 //! 3. The vacant slots form a list from `vacant`.
 //!
@@ -23,21 +23,16 @@ pub(crate) struct Slots<F> {
 }
 
 struct Slot<F> {
-    state: State,
+    /// Taken: the index of its item. Vacant: `VACANT` and the next vacant slot.
+    state: usize,
     future: MaybeUninit<F>,
 }
 
-#[derive(Clone, Copy)]
-enum State {
-    /// The next vacant slot, or the number of slots.
-    Vacant(usize),
-    /// Its future works on the item of this index.
-    Taken(usize),
-}
+const VACANT: usize = 1 << (usize::BITS - 1);
 
 impl<F> Slots<F> {
     pub(crate) fn new(count: usize) -> Self {
-        let slot = |next| Slot { state: State::Vacant(next), future: MaybeUninit::uninit() };
+        let slot = |next| Slot { state: VACANT | next, future: MaybeUninit::uninit() };
         Self { slots: (1..=count).map(slot).collect(), vacant: 0, taken: 0 }
     }
 
@@ -50,19 +45,19 @@ impl<F> Slots<F> {
     }
 
     /// Places a future in a vacant slot, which there must be, and returns the slot.
+    #[inline]
     pub(crate) fn place(&mut self, item: usize, future: F) -> usize {
         let at = self.vacant;
         let slot = &mut self.slots[at];
-        if let State::Vacant(next) = slot.state {
-            self.vacant = next;
-        }
+        self.vacant = slot.state & !VACANT;
         slot.future.write(future);
-        slot.state = State::Taken(item);
+        slot.state = item & !VACANT;
         self.taken += 1;
         at
     }
 
     /// Polls the future in a slot; once it is ready, drops it. `None` for a stale wake.
+    #[inline(always)]
     pub(crate) fn poll(
         &mut self,
         at: usize,
@@ -72,36 +67,43 @@ impl<F> Slots<F> {
         F: Future,
     {
         let slot = &mut self.slots[at];
-        let State::Taken(item) = slot.state else { return None };
+        let item = slot.state;
+        if item & VACANT != 0 {
+            return None;
+        }
         // SAFETY: the slot is taken, so its future is alive (invariant 1) and stays where it is
         // until it is dropped (invariant 2).
         let future = unsafe { Pin::new_unchecked(slot.future.assume_init_mut()) };
         let Poll::Ready(output) = future.poll(cx) else { return Some(Poll::Pending) };
-        self.vacate(at);
-        Some(Poll::Ready((item, output)))
-    }
-
-    /// Drops the future in a slot, if there is one.
-    fn vacate(&mut self, at: usize) {
-        let slot = &mut self.slots[at];
-        let State::Taken(_) = slot.state else { return };
-        slot.state = State::Vacant(self.vacant);
-        self.vacant = at;
+        slot.state = VACANT | std::mem::replace(&mut self.vacant, at);
         self.taken -= 1;
         // SAFETY: the slot was taken until just now: its future is alive, and dropped once
         // (invariant 1).
+        unsafe { slot.future.assume_init_drop() };
+        Some(Poll::Ready((item, output)))
+    }
+
+    /// Drops the future in a slot, if there is one, and tells whose it is.
+    fn vacate(&mut self, at: usize, dropping: impl FnOnce(usize)) {
+        let slot = &mut self.slots[at];
+        let item = slot.state;
+        if item & VACANT != 0 {
+            return;
+        }
+        dropping(item);
+        slot.state = VACANT | std::mem::replace(&mut self.vacant, at);
+        self.taken -= 1;
+        // SAFETY: as in `poll`.
         unsafe { slot.future.assume_init_drop() };
     }
 
     /// Drops every future, in the order of the slots, and tells whose they were. If destructors
     /// panic, the first of the panics goes on once all have run.
-    pub(crate) fn clear(&mut self, mut dropped: impl FnMut(usize)) {
+    pub(crate) fn clear(&mut self, mut dropping: impl FnMut(usize)) {
         let mut panicked = None;
         for at in 0..self.slots.len() {
-            if let State::Taken(item) = self.slots[at].state {
-                dropped(item);
-            }
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.vacate(at))) {
+            let vacate = AssertUnwindSafe(|| self.vacate(at, &mut dropping));
+            if let Err(payload) = catch_unwind(vacate) {
                 panicked.get_or_insert(payload);
             }
         }

@@ -227,7 +227,7 @@ impl TaskBox {
         // names this type. The future moves from the argument straight into its place.
         unsafe {
             let stage = Body::<F>::stage(seat.task);
-            (&raw mut (*stage).future).write(ManuallyDrop::new(future));
+            stage.cast::<F>().write(future);
         }
         header.state.set(State::Running);
         let joint = Joint { task: seat.task, output: PhantomData };

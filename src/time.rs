@@ -132,7 +132,9 @@ impl Future for Sleep {
             Some(_) => self.disarm(),
             None => {}
         }
-        if deadline <= timers.clock.seen() {
+        // One that is due just now waits for the next look all the same: under virtual time, a loop
+        // of zero sleeps would otherwise never let anybody else run.
+        if deadline < timers.clock.seen() {
             return Poll::Ready(());
         }
         let key = timers.insert(deadline, cx.waker());

@@ -106,12 +106,21 @@ impl<B: Bell> Head<B> {
     }
 
     /// # Safety
+    /// `head` is a live block's. The result consists of atomics: it may be used up to the call
+    /// that frees the block.
+    #[inline(always)]
+    unsafe fn shared<'a>(head: *const Self) -> &'a Shared {
+        // SAFETY: the caller's promise; never mutably borrowed (invariant 2).
+        unsafe { &(*head).shared }
+    }
+
+    /// # Safety
     /// As `find`, with one reference held for the call. The result holds one more.
     unsafe fn clone(data: *const ()) -> RawWaker {
         // SAFETY: the caller's promise.
         let (head, _) = unsafe { Self::find(data) };
         // SAFETY: the block is alive: the caller holds a reference.
-        let before = unsafe { (&(*head).shared).refs.fetch_add(1, Ordering::Relaxed) };
+        let before = unsafe { Self::shared(head) }.refs.fetch_add(1, Ordering::Relaxed);
         if before > isize::MAX as usize {
             // Only a loop of leaked clones gets here; the next step would be a use after free.
             std::process::abort();
@@ -160,7 +169,7 @@ impl<B: Bell> Head<B> {
         // SAFETY: the tag's index is below the number of bits, so its word exists.
         let remote = unsafe { &*(*head).remote.add(word) };
         // SAFETY: the block is alive.
-        let (shared, group) = unsafe { (&(*head).shared, 1 << (word >> (*head).shift)) };
+        let (shared, group) = unsafe { (Self::shared(head), 1 << (word >> (*head).shift)) };
         // Invariant 4: this order, and never skipped.
         remote.fetch_or(1 << (index % WORD), Ordering::Release);
         if shared.summary.fetch_or(group, Ordering::AcqRel) == PARKED {
@@ -175,7 +184,7 @@ impl<B: Bell> Head<B> {
         // SAFETY: the caller's promise.
         let (head, _) = unsafe { Self::find(data) };
         // SAFETY: the caller's reference is alive until this very subtraction.
-        if unsafe { (&(*head).shared).refs.fetch_sub(1, Ordering::AcqRel) } == 1 {
+        if unsafe { Self::shared(head) }.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: that was the last reference, and AcqRel orders every other use before this.
             unsafe { Self::free(head.cast_mut()) };
         }
@@ -309,7 +318,7 @@ impl<B: Bell> Wakes<B> {
     }
 
     #[inline(always)]
-    fn turn(&self) -> Bits<'_> {
+    fn snapshot(&self) -> Bits<'_> {
         let head = self.head();
         // SAFETY: invariants 2 and 3; `words` cells were written there.
         let words = unsafe { std::slice::from_raw_parts(head.turn, head.words) };
@@ -367,10 +376,11 @@ impl<B: Bell> Wakes<B> {
         let groups = self.head().shared.summary.swap(0, Ordering::AcqRel) & !PARKED;
         for group in ones(groups) {
             let first = group << ready.shift;
-            for word in first..remote.len().min(first + (1 << ready.shift)) {
+            let end = remote.len().min(first + (1 << ready.shift));
+            for (word, remote) in (first..end).zip(&remote[first..end]) {
                 // An empty word whose bit is on its way has its summary bit on the way too.
-                if remote[word].load(Ordering::Relaxed) != 0 {
-                    let mask = remote[word].swap(0, Ordering::AcqRel);
+                if remote.load(Ordering::Relaxed) != 0 {
+                    let mask = remote.swap(0, Ordering::AcqRel);
                     ready.merge(word, mask);
                     count += mask.count_ones() as usize;
                 }
@@ -379,20 +389,17 @@ impl<B: Bell> Wakes<B> {
         (groups != 0).then_some(count)
     }
 
-    /// Begins a turn: what is ready now becomes its snapshot. Tags that an unwound turn left
-    /// unvisited are still in it.
-    #[inline]
-    pub(crate) fn begin_turn(&self) {
-        self.ready().move_into(self.turn());
-    }
-
-    /// The next tag of the snapshot after `last`, removed from it *before* it is polled, so that
-    /// a wake during the poll counts for the next turn.
-    #[inline]
-    pub(crate) fn next_in_turn(&self, last: Option<usize>) -> Option<usize> {
-        let next = self.turn().first_from(last.map_or(0, |last| last + 1))?;
-        self.turn().remove(next);
-        Some(next)
+    /// Begins a turn: what is ready now becomes its snapshot. Wakes from here on, those of tags
+    /// that are still to come included, count for the next turn.
+    #[inline(always)]
+    pub(crate) fn turn(&self) -> Turn<'_, B> {
+        let ready = self.ready();
+        if let [word] = ready.words {
+            ready.summary.set(0);
+            return Turn { wakes: self, word: 0, mask: word.replace(0) };
+        }
+        ready.move_into(self.snapshot());
+        Turn { wakes: self, word: usize::MAX, mask: 0 }
     }
 
     /// Says that the owner falls asleep. `false`: a remote wake came first; do not.
@@ -406,6 +413,50 @@ impl<B: Bell> Wakes<B> {
     #[cfg(test)]
     pub(crate) fn references(&self) -> usize {
         self.head().shared.refs.load(Ordering::Relaxed)
+    }
+}
+
+/// The tags of one turn, in ascending order. Dropped before its end, because something unwinds,
+/// it leaves the tags that it has not named to the next turn.
+pub(crate) struct Turn<'a, B: Bell> {
+    wakes: &'a Wakes<B>,
+    word: usize,
+    mask: usize,
+}
+
+impl<B: Bell> Iterator for Turn<'_, B> {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        if self.mask == 0 && !self.load_word() {
+            return None;
+        }
+        let bit = self.mask.trailing_zeros() as usize;
+        self.mask &= self.mask - 1;
+        Some(self.word * WORD + bit)
+    }
+}
+
+impl<B: Bell> Turn<'_, B> {
+    fn load_word(&mut self) -> bool {
+        let snapshot = self.wakes.snapshot();
+        if snapshot.words.len() > 1 {
+            if let Some((word, mask)) = snapshot.take_word(self.word.wrapping_add(1)) {
+                (self.word, self.mask) = (word, mask);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl<B: Bell> Drop for Turn<'_, B> {
+    fn drop(&mut self) {
+        // Whole words that are left stay in the snapshot, which the next turn adds to.
+        if self.mask != 0 {
+            self.wakes.ready().merge(self.word, self.mask);
+        }
     }
 }
 

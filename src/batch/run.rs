@@ -188,10 +188,8 @@ where
         if wakes.drain().is_some() {
             wakes.bell().forget_far();
         }
-        wakes.begin_turn();
-        let (mut polls, mut last) = (0, None);
-        while let Some(slot) = wakes.next_in_turn(last) {
-            last = Some(slot);
+        let mut polls = 0;
+        for slot in wakes.turn() {
             let waker = wakes.waker(slot);
             let Some(poll) = slots.poll(slot, &mut Context::from_waker(&waker)) else { continue };
             polls += 1;

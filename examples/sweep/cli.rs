@@ -1,0 +1,134 @@
+//! The command line.
+
+use crate::http_client::{Target, UrlError};
+use lexopt::prelude::*;
+use std::time::Duration;
+
+pub(crate) const HELP: &str = "\
+Finds out by experiment how many items a batch should have in flight.
+
+Usage: sweep [OPTIONS]
+
+An item is a few HTTP requests, one after the other, and a little work for the processor. Items are
+processed with one K after the other; a table says what each K was good for, and a verdict which
+one to use, and why.
+
+The experiment:
+  --k LIST                 the Ks to try, and `waits + 1` in any case
+                           [1,2,3,4,5,8,16,25,50,100, then some just below the best of them]
+  --seconds-per-point S    how long each K is measured each time [0.8]
+  --repetitions N          how many times each K is measured, in shuffled order [3]
+  --beta B                 a higher K is worth it while 1 % more K brings B % more items/s:
+                           0.5 is polite to others, 0.05 is greedy [0.15]
+An item:
+  --requests W             requests per item, one after the other: its waits [2]
+  --cpu US                 microseconds of processor time per item, beside the I/O [20]
+The server, one of its own unless there is a URL:
+  --delay MS               milliseconds of service per request [5]
+  --capacity S             places: requests in service at once; others queue [32]
+  --url URL                GET this instead, http:// only; start no server
+
+  -h, --help               this text
+
+The progress goes to stderr, the table and the verdict to stdout. The exit status is 0, or 1 if
+nothing works, or 2 if the command line is wrong.
+";
+
+pub(crate) struct Options {
+    /// Ascending, without repetition, and with `requests + 1` among them.
+    pub(crate) ks: Vec<usize>,
+    /// Whether Ks between those of the list may be tried too.
+    pub(crate) refine: bool,
+    pub(crate) time: Duration,
+    pub(crate) repetitions: usize,
+    pub(crate) beta: f64,
+    pub(crate) requests: usize,
+    pub(crate) cpu: Duration,
+    pub(crate) peer: Peer,
+}
+
+/// Who is asked.
+pub(crate) enum Peer {
+    Own { delay: Duration, places: usize },
+    Url(String),
+}
+
+/// `None`: help was asked for.
+pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
+    let (mut ks, mut refine) = (vec![1, 2, 3, 4, 5, 8, 16, 25, 50, 100], true);
+    let (mut time, mut repetitions, mut beta) = (0.8, 3, 0.15);
+    let (mut requests, mut cpu) = (2, 20.0);
+    let (mut delay, mut places, mut url) = (None, None, None);
+
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("k") => (ks, refine) = (parser.value()?.parse_with(list)?, false),
+            Long("seconds-per-point") => time = parser.value()?.parse_with(positive)?,
+            Long("repetitions") => repetitions = parser.value()?.parse_with(count)?,
+            Long("beta") => beta = parser.value()?.parse_with(share)?,
+            Long("requests") => requests = parser.value()?.parse_with(count)?,
+            Long("cpu") => cpu = parser.value()?.parse_with(not_negative)?,
+            Long("delay") => delay = Some(parser.value()?.parse_with(not_negative)?),
+            Long("capacity") => places = Some(parser.value()?.parse_with(count)?),
+            Long("url") => url = Some(parser.value()?.parse_with(url_of_http)?),
+            Short('h') | Long("help") => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    let peer = match url {
+        Some(_) if delay.or(places.map(|_| 0.0)).is_some() => {
+            return Err(
+                "--delay and --capacity are for the sweep's own server, not for a --url".into()
+            );
+        }
+        Some(url) => Peer::Url(url),
+        None => Peer::Own {
+            delay: Duration::from_secs_f64(delay.unwrap_or(5.0) / 1e3),
+            places: places.unwrap_or(32),
+        },
+    };
+    ks.push(requests + 1);
+    ks.sort_unstable();
+    ks.dedup();
+    let (time, cpu) = (Duration::from_secs_f64(time), Duration::from_secs_f64(cpu / 1e6));
+    Ok(Some(Options { ks, refine, time, repetitions, beta, requests, cpu, peer }))
+}
+
+/// Whether it is one is a matter of usage, so it is asked here.
+fn url_of_http(text: &str) -> Result<String, UrlError> {
+    text.parse::<Target>().map(|_| text.to_string())
+}
+
+fn list(text: &str) -> Result<Vec<usize>, String> {
+    text.split(',').map(count).collect()
+}
+
+/// More than a million of anything is a slip of the finger; and a batch takes no more.
+fn count(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(number @ 1..=1_000_000) => Ok(number),
+        _ => Err("a whole number from 1 to 1000000 is needed".into()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=1e6).contains(&number) => Ok(number),
+        _ => Err("a number from 0 to 1000000 is needed".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    not_negative(text).and_then(|number| match number {
+        0.0 => Err("0 is not enough".into()),
+        _ => Ok(number),
+    })
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if 0.0 < number && number < 1.0 => Ok(number),
+        _ => Err("a number between 0 and 1 is needed".into()),
+    }
+}

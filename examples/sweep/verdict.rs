@@ -1,0 +1,123 @@
+//! Which K to use, and why: pure functions of what was measured.
+
+/// What is known of one K.
+#[derive(Clone, Debug)]
+pub(crate) struct Point {
+    pub(crate) k: usize,
+    /// Items per second: the median of the repetitions, and the extremes.
+    pub(crate) rate: f64,
+    pub(crate) slowest: f64,
+    pub(crate) fastest: f64,
+    /// The share of the time in which the thread did not sleep, if known.
+    pub(crate) busy: Option<f64>,
+    /// The share of the items that failed.
+    pub(crate) failed: f64,
+}
+
+/// A thread that sleeps less than this has nothing left to give.
+const FULL: f64 = 0.95;
+/// So close to what the server can do at best, it is full.
+const NEARLY: f64 = 0.9;
+/// More failures than this, and a K is not fit for use.
+const TOO_MANY_FAILURES: f64 = 0.01;
+
+/// `d ln X / d ln K`: how many % more items/s 1 % more K brings. 1 is all that can be hoped for, 0
+/// is nothing.
+pub(crate) fn elasticity(from: &Point, to: &Point) -> f64 {
+    (to.rate / from.rate).ln() / (to.k as f64 / from.k as f64).ln()
+}
+
+/// Overlapping intervals do not tell two Ks apart: then the smaller one wins.
+fn is_worth_it(from: &Point, to: &Point, beta: f64) -> bool {
+    elasticity(from, to) >= beta && to.slowest > from.fastest
+}
+
+/// Clearly worse: beyond the noise, and by more than one would shrug at.
+fn is_worse(from: &Point, to: &Point) -> bool {
+    to.fastest < from.slowest && to.rate < 0.97 * from.rate
+}
+
+/// The smallest K from which no larger one is worth it.
+///
+/// On a curve that bends one way only, this is where the elasticity from one K to the next falls
+/// below `beta`. To look at all larger Ks, not at the next one only, helps where noise has bent it.
+pub(crate) fn choose(points: &[Point], beta: f64) -> usize {
+    let fit = fit(points);
+    (0..fit.len())
+        .find(|&here| !fit[here + 1..].iter().any(|to| is_worth_it(&fit[here], to, beta)))
+        .unwrap_or(0)
+}
+
+/// The Ks below the first at which too many items failed; all of them, if even the first is bad.
+fn fit(points: &[Point]) -> &[Point] {
+    match points.iter().position(|point| point.failed > TOO_MANY_FAILURES) {
+        None | Some(0) => points,
+        Some(bad) => &points[..bad],
+    }
+}
+
+/// A K just below the chosen one that may do as well, if there is room for one.
+pub(crate) fn refinement(points: &[Point], beta: f64) -> Option<usize> {
+    const CLOSE: f64 = 1.2;
+    let chosen = choose(points, beta);
+    let (below, above) = (points[chosen.checked_sub(1)?].k, points[chosen].k);
+    let middle = (below as f64 * above as f64).sqrt().round() as usize;
+    let has_room = above as f64 / below as f64 > CLOSE && below < middle && middle < above;
+    has_room.then_some(middle)
+}
+
+/// Why a higher K is not worth it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Why {
+    /// The thread can do no more: so busy is it.
+    ThreadFull(f64),
+    /// The server can do no more: so much of what its places can do at best is used.
+    ServerFull(f64),
+    /// The next K has lower items/s.
+    GetsWorse,
+    /// At the next K, this share of the items fails.
+    Failures(f64),
+    /// The highest K was the best.
+    NoKnee,
+    /// This higher K may be better, but the measurements overlap.
+    Unclear(usize),
+    /// The thread has time left: something else is full. `false`: whether it has is not known.
+    Elsewhere(bool),
+}
+
+/// `server_limit`: the items/s that the server can do at best, if that is known.
+pub(crate) fn why(points: &[Point], chosen: usize, beta: f64, server_limit: Option<f64>) -> Why {
+    let fit = fit(points);
+    let here = &fit[chosen];
+    let next = fit.get(chosen + 1);
+    // Growth that is to stop at the chosen K is often half-way to the limit; the next K meets it.
+    let both = || [Some(here), next].into_iter().flatten();
+    let busy = both().filter_map(|point| point.busy).reduce(f64::max);
+    let used = server_limit.map(|limit| both().map(|point| point.rate / limit).fold(0.0, f64::max));
+    match (busy, used, next) {
+        (Some(busy), _, _) if busy >= FULL => Why::ThreadFull(busy),
+        (_, Some(used), _) if used >= NEARLY => Why::ServerFull(used),
+        (_, _, None) => match points.get(chosen + 1) {
+            Some(next) => Why::Failures(next.failed),
+            None => Why::NoKnee,
+        },
+        (_, _, Some(next)) if is_worse(here, next) => Why::GetsWorse,
+        _ => match fit[chosen + 1..].iter().find(|to| elasticity(here, to) >= beta) {
+            Some(perhaps) => Why::Unclear(perhaps.k),
+            None => Why::Elsewhere(busy.is_some()),
+        },
+    }
+}
+
+/// The knee of the two-line bound `X <= min(K / (c + waits), 1 / c, places / waits)`: `cpu` is the
+/// processor time per item on the thread, `waits` the time that an item waits altogether.
+pub(crate) fn predicted_knee(cpu: f64, waits: f64, places: f64) -> f64 {
+    (1.0 + waits / cpu).min(places * (1.0 + cpu / waits))
+}
+
+/// The same knee as it was measured: the best items/s, over those of one item at a time.
+pub(crate) fn observed_knee(points: &[Point]) -> Option<f64> {
+    let first = points.first()?;
+    let best = points.iter().map(|point| point.rate).fold(0.0, f64::max);
+    Some(best / (first.rate / first.k as f64))
+}
