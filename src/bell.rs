@@ -22,8 +22,8 @@
 //! 3. Only the owner registers, so two never meet in REGISTERING.
 
 use crate::sync::{AtomicUsize, Cell, Ordering, UnsafeCell};
-use crate::wake::Bell;
-use std::task::Waker;
+use crate::wake::{Bell, vtable};
+use std::task::{RawWakerVTable, Waker};
 
 const IDLE: usize = 0;
 const REGISTERING: usize = 1;
@@ -136,7 +136,11 @@ impl ParentBell {
     }
 }
 
+static VTABLE: RawWakerVTable = vtable::<ParentBell>();
+
 impl Bell for ParentBell {
+    const VTABLE: &'static RawWakerVTable = &VTABLE;
+
     fn ring(&self) {
         if let Some(waker) = self.take_far() {
             waker.wake();

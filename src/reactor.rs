@@ -17,14 +17,14 @@
 //!    loses no edge, and leaves the rest of `due` to the next look.
 #![forbid(unsafe_code)]
 
-use crate::wake::Bell;
+use crate::wake::{Bell, vtable};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::task::Waker;
+use std::task::{RawWakerVTable, Waker};
 use std::time::Duration;
 
 const HALF: u32 = usize::BITS / 2;
@@ -69,7 +69,11 @@ struct Waiter {
 /// The bell of a runtime: it ends the sleep in `Poll`.
 pub(crate) struct ReactorBell(mio::Waker);
 
+static VTABLE: RawWakerVTable = vtable::<ReactorBell>();
+
 impl Bell for ReactorBell {
+    const VTABLE: &'static RawWakerVTable = &VTABLE;
+
     fn ring(&self) {
         if let Err(error) = self.0.wake() {
             // Swallowed, it would be a task that never wakes.

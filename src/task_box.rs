@@ -328,7 +328,7 @@ impl Drop for TaskBox {
 /// The handle's end of a box.
 pub(crate) struct Joint<T> {
     task: NonNull<Header>,
-    output: PhantomData<T>,
+    output: PhantomData<fn() -> T>,
 }
 
 impl<T> Joint<T> {

@@ -59,6 +59,18 @@ pub(crate) trait Bell: Send + Sync + 'static {
     fn ring(&self);
     /// Hears of a wake on the owner's thread, after its bit was set.
     fn heard_locally(&self);
+    /// The vtable of this bell's wakers: [`vtable`], in a static. A constant could be copied,
+    /// and wakers that are equal would not look it.
+    const VTABLE: &'static RawWakerVTable;
+}
+
+pub(crate) const fn vtable<B: Bell>() -> RawWakerVTable {
+    RawWakerVTable::new(
+        Head::<B>::clone,
+        Head::<B>::wake,
+        Head::<B>::wake_by_ref,
+        Head::<B>::release,
+    )
 }
 
 #[repr(C)]
@@ -84,9 +96,6 @@ struct Shared {
 }
 
 impl<B: Bell> Head<B> {
-    const VTABLE: &'static RawWakerVTable =
-        &RawWakerVTable::new(Self::clone, Self::wake, Self::wake_by_ref, Self::release);
-
     /// The tags stand right behind the head.
     const TAGS: usize = {
         assert!(size_of::<Self>() % align_of::<u32>() == 0);
@@ -125,7 +134,7 @@ impl<B: Bell> Head<B> {
             // Only a loop of leaked clones gets here; the next step would be a use after free.
             std::process::abort();
         }
-        RawWaker::new(data, Self::VTABLE)
+        RawWaker::new(data, B::VTABLE)
     }
 
     /// # Safety
@@ -342,7 +351,7 @@ impl<B: Bell> Wakes<B> {
         let data = unsafe { self.head().tags.add(index) };
         // SAFETY: the vtable's functions take a tag of a live block. The reference it stands on is
         // this `Wakes`', whose lifetime the result carries, and it is never dropped.
-        let waker = unsafe { Waker::new(data.cast(), Head::<B>::VTABLE) };
+        let waker = unsafe { Waker::new(data.cast(), B::VTABLE) };
         LentWaker { waker: ManuallyDrop::new(waker), block: PhantomData }
     }
 
@@ -410,7 +419,7 @@ impl<B: Bell> Wakes<B> {
         summary.compare_exchange(0, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(gondola_loom)))]
     pub(crate) fn references(&self) -> usize {
         self.head().shared.refs.load(Ordering::Relaxed)
     }
@@ -466,3 +475,8 @@ impl<B: Bell> Drop for Wakes<B> {
         unsafe { Head::<B>::release(self.head().tags.cast()) };
     }
 }
+
+#[cfg(all(test, gondola_loom))]
+mod models;
+#[cfg(all(test, not(gondola_loom)))]
+mod tests;

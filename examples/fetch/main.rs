@@ -7,7 +7,7 @@
 //! list that comes slowly through a pipe holds up the downloads.
 
 mod files;
-#[allow(dead_code, reason = "each example uses some of it")]
+#[allow(dead_code, unused_imports, reason = "each example uses some of it")]
 #[path = "../support/http.rs"]
 mod http_client;
 mod options;

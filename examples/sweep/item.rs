@@ -50,10 +50,15 @@ impl Load {
             }
             Ok(())
         };
-        time::timeout(PATIENCE, requests).await?.map_err(|error| match error {
-            Error::Io(error) => error,
-            other => io::Error::other(other),
-        })?;
+        match time::timeout(PATIENCE, requests).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Error::Io(error))) => return Err(error),
+            Ok(Err(error)) => return Err(io::Error::other(error)),
+            Err(_) => {
+                let text = format!("an item took more than {} s", PATIENCE.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+        }
         self.work.perform();
         Ok(())
     }

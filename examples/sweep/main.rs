@@ -56,9 +56,8 @@ fn sweep(options: &Options) -> Result<Findings, Box<dyn Error>> {
     let url = match &options.peer {
         Peer::Url(url) => url,
         Peer::Own { delay, places } => {
-            // One slot per connection; those being closed may overlap with their successors.
-            let most = options.ks.iter().max().expect("there is a K");
-            server = Server::start(*delay, *places, 2 * most)?;
+            let most = options.ks[options.ks.len() - 1];
+            server = Server::start(*delay, *places, most)?;
             &server.url()
         }
     };
@@ -66,8 +65,9 @@ fn sweep(options: &Options) -> Result<Findings, Box<dyn Error>> {
     // The batch is the root future, and spawns nothing.
     let mut runtime = gondola::Runtime::builder().slots(1).build()?;
     runtime.block_on(async {
-        let load = Load::new(target, options.requests, options.cpu).await?;
-        load.check().await.map_err(|error| format!("{url} does not work: {error}"))?;
+        let explain = |error| format!("{url} does not work: {error}");
+        let load = Load::new(target, options.requests, options.cpu).await.map_err(explain)?;
+        load.check().await.map_err(explain)?;
         let findings = experiment::run(&load, options).await?;
         match findings.rows.iter().map(Row::succeeded).sum() {
             0_u64 => Err(format!("{url} worked at first, but not in the experiment").into()),

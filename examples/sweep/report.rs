@@ -15,7 +15,7 @@ const HINDERED: f64 = 0.1;
 /// What was measured.
 pub(crate) fn intro(options: &Options) -> String {
     let peer = match &options.peer {
-        Peer::Url(url) => format!("{url}"),
+        Peer::Url(url) => url.clone(),
         Peer::Own { delay, places } => format!(
             "a server of its own with L = {:.1} ms per request and S = {places} places",
             delay.as_secs_f64() * 1e3
@@ -80,7 +80,7 @@ fn reason(points: &[Point], chosen: usize, options: &Options) -> String {
              wins. More --repetitions or more --seconds-per-point would tell."
         ),
         Why::Elsewhere(true) => {
-            "the server, or the way to it, gives no more; this thread has time left.".into()
+            "the server, or the way to it, gives hardly more; this thread has time left.".into()
         }
         Why::Elsewhere(false) => "the thread or the server is full. This system does not say how \
                                   busy a thread is."
@@ -123,12 +123,11 @@ fn prediction(points: &[Point], row: &Row, options: &Options) -> String {
 
 /// How the well-known rule would have done.
 fn folklore(points: &[Point], k: usize) -> String {
-    let best = points.iter().map(|point| point.rate).fold(0.0, f64::max);
     let Some(point) = points.iter().find(|point| point.k == k) else { return String::new() };
     format!(
         "\"Waits + 1\", K = {k}, would have done {:.1} items/s: {:.0} % of the best.\n",
         point.rate,
-        point.rate / best * 100.0
+        point.rate / verdict::best_rate(points) * 100.0
     )
 }
 
@@ -166,6 +165,11 @@ fn doubts(control: &Control, chosen: &Row) -> String {
         true => format!("Nothing drifted: {seen}.\n"),
         false => format!("UNCERTAIN, as something drifted: {seen}.\nRun it again.\n"),
     };
+    let failed = chosen.point().failed;
+    if failed > verdict::TOO_MANY_FAILURES {
+        let percent = failed * 100.0;
+        let _ = writeln!(text, "UNCERTAIN, as {percent:.1} % of the items fail in any case.");
+    }
     if let Some(waited) = chosen.part(|used| used.waited).filter(|&waited| waited > HINDERED) {
         let (k, percent) = (chosen.k, waited * 100.0);
         let _ = writeln!(

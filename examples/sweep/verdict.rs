@@ -19,7 +19,7 @@ const FULL: f64 = 0.95;
 /// So close to what the server can do at best, it is full.
 const NEARLY: f64 = 0.9;
 /// More failures than this, and a K is not fit for use.
-const TOO_MANY_FAILURES: f64 = 0.01;
+pub(crate) const TOO_MANY_FAILURES: f64 = 0.01;
 
 /// `d ln X / d ln K`: how many % more items/s 1 % more K brings. 1 is all that can be hoped for, 0
 /// is nothing.
@@ -117,7 +117,10 @@ pub(crate) fn predicted_knee(cpu: f64, waits: f64, places: f64) -> f64 {
 
 /// The same knee as it was measured: the best items/s, over those of one item at a time.
 pub(crate) fn observed_knee(points: &[Point]) -> Option<f64> {
-    let first = points.first()?;
-    let best = points.iter().map(|point| point.rate).fold(0.0, f64::max);
-    Some(best / (first.rate / first.k as f64))
+    let alone = points.first().filter(|point| point.k == 1)?;
+    Some(best_rate(points) / alone.rate)
+}
+
+pub(crate) fn best_rate(points: &[Point]) -> f64 {
+    points.iter().map(|point| point.rate).fold(0.0, f64::max)
 }

@@ -1,0 +1,279 @@
+//! The protocol under loom, which runs every interleaving and every reordering that the memory
+//! model allows, up to a number of preemptions.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg gondola_loom" cargo test --release --lib models
+//! ```
+
+use super::*;
+use crate::bell::ParentBell;
+use crate::sync::UnsafeCell;
+use loom::sync::Notify;
+use loom::thread;
+use std::sync::Arc;
+
+/// Rings whoever sleeps in `Sleeper::sleep`.
+#[derive(Clone)]
+struct Sleeper(Arc<Notify>);
+
+impl Sleeper {
+    fn new() -> Self {
+        Self(Arc::new(Notify::new()))
+    }
+
+    fn sleep(&self) {
+        self.0.wait();
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::from(Arc::new(SleeperWaker(self.clone())))
+    }
+}
+
+struct SleeperWaker(Sleeper);
+
+impl std::task::Wake for SleeperWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.ring();
+    }
+}
+
+static VTABLE: RawWakerVTable = vtable::<Sleeper>();
+
+impl Bell for Sleeper {
+    const VTABLE: &'static RawWakerVTable = &VTABLE;
+
+    fn ring(&self) {
+        self.0.notify();
+    }
+
+    fn heard_locally(&self) {}
+}
+
+/// Memory that one side writes before a wake, and the other reads after the poll it causes.
+struct Payload(UnsafeCell<u32>);
+
+// SAFETY: loom reports every access that is not ordered.
+unsafe impl Sync for Payload {}
+// SAFETY: as above.
+unsafe impl Send for Payload {}
+
+impl Payload {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(UnsafeCell::new(0)))
+    }
+
+    fn write(&self) {
+        // SAFETY: loom reports it if not.
+        self.0.with_mut(|value| unsafe { *value += 1 });
+    }
+
+    fn read(&self) -> u32 {
+        // SAFETY: loom reports it if not.
+        self.0.with_mut(|value| unsafe { *value })
+    }
+}
+
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = model.preemption_bound.or(Some(3));
+    model.check(f);
+}
+
+/// Sleeps as the runtime does until every one of `tags` has been in some turn.
+fn run_until<B: Bell>(wakes: &Wakes<B>, tags: &[usize], mut sleep: impl FnMut()) {
+    let mut seen = 0_usize;
+    let all = tags.iter().fold(0, |all, tag| all | 1 << tag);
+    loop {
+        wakes.drain();
+        wakes.turn().for_each(|tag| seen |= 1 << tag);
+        if seen == all {
+            return;
+        }
+        if !wakes.any_ready() && wakes.park() {
+            sleep();
+        }
+    }
+}
+
+#[test]
+fn a_wake_while_falling_asleep_is_not_lost_and_brings_its_payload() {
+    model(|| {
+        let sleeper = Sleeper::new();
+        let wakes = Wakes::new(1, sleeper.clone());
+        let payload = Payload::new();
+        let (waker, written) = (wakes.waker(0).clone(), payload.clone());
+        let thread = thread::spawn(move || {
+            written.write();
+            waker.wake();
+        });
+        run_until(&wakes, &[0], || sleeper.sleep());
+        assert_eq!(payload.read(), 1);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn two_wakers_of_one_word_and_a_sleeper() {
+    model(|| {
+        let sleeper = Sleeper::new();
+        let wakes = Wakes::new(2, sleeper.clone());
+        let threads: Vec<_> = [0, 1]
+            .map(|tag| {
+                let waker = wakes.waker(tag).clone();
+                thread::spawn(move || waker.wake())
+            })
+            .into();
+        run_until(&wakes, &[0, 1], || sleeper.sleep());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn a_wake_on_a_bit_that_is_set_already_still_brings_its_payload() {
+    model(|| {
+        let sleeper = Sleeper::new();
+        let wakes = Wakes::new(1, sleeper.clone());
+        let payloads = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let threads: Vec<_> = [0, 1]
+            .map(|n| {
+                let (waker, payloads) = (wakes.waker(0).clone(), payloads.clone());
+                thread::spawn(move || {
+                    payloads[n].store(1, Ordering::Relaxed);
+                    waker.wake();
+                })
+            })
+            .into();
+        // Two wakes of one tag. If the turn after the later one misses a payload, nobody wakes
+        // this thread again, and loom reports that it sleeps for ever.
+        loop {
+            wakes.drain();
+            let polled = wakes.turn().count() > 0;
+            if polled && payloads.iter().all(|payload| payload.load(Ordering::Relaxed) == 1) {
+                break;
+            }
+            if wakes.park() {
+                sleeper.sleep();
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn the_last_reference_may_be_dropped_abroad() {
+    /// Used by the one who rings and by the one who frees: two accesses to be ordered.
+    struct Used(Payload, Arc<()>);
+    impl Bell for Used {
+        const VTABLE: &'static RawWakerVTable = &USED;
+        fn ring(&self) {
+            self.0.write();
+        }
+        fn heard_locally(&self) {}
+    }
+    impl Drop for Used {
+        fn drop(&mut self) {
+            self.0.write();
+        }
+    }
+    static USED: RawWakerVTable = vtable::<Used>();
+    model(|| {
+        let alive = Arc::new(());
+        let bell = Used(Payload(UnsafeCell::new(0)), alive.clone());
+        let wakes = Wakes::new(2, bell);
+        let waker = wakes.waker(1).clone();
+        assert!(wakes.park());
+        let thread = thread::spawn(move || {
+            let twin = waker.clone();
+            waker.wake();
+            drop(twin);
+        });
+        drop(wakes);
+        thread.join().unwrap();
+        assert_eq!(Arc::strong_count(&alive), 1, "the block was freed, once");
+    });
+}
+
+/// What `Run::poll` does at its end.
+fn rest(wakes: &Wakes<ParentBell>, parent: &Waker) {
+    wakes.bell().arm(parent);
+    if wakes.any_ready() || !wakes.park() {
+        wakes.bell().disarm();
+        parent.wake_by_ref();
+    }
+}
+
+/// What `Run::poll` does at its beginning.
+fn begin(wakes: &Wakes<ParentBell>) -> usize {
+    wakes.bell().disarm();
+    if wakes.drain().is_some() {
+        wakes.bell().forget_far();
+    }
+    wakes.turn().count()
+}
+
+#[test]
+fn a_batch_hears_of_a_remote_wake_through_its_parent() {
+    model(|| {
+        let sleeper = Sleeper::new();
+        let parent = sleeper.waker();
+        let wakes = Wakes::new(1, ParentBell::new());
+        let payload = Payload::new();
+        let (waker, written) = (wakes.waker(0).clone(), payload.clone());
+        let thread = thread::spawn(move || {
+            written.write();
+            waker.wake();
+        });
+        while begin(&wakes) == 0 {
+            rest(&wakes, &parent);
+            sleeper.sleep();
+        }
+        assert_eq!(payload.read(), 1);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_parent_that_is_replaced_hears_it_too() {
+    model(|| {
+        let (old, new) = (Sleeper::new(), Sleeper::new());
+        let (old_waker, new_waker) = (old.waker(), new.waker());
+        let wakes = Wakes::new(2, ParentBell::new());
+        let threads: Vec<_> = [0, 1]
+            .map(|tag| {
+                let waker = wakes.waker(tag).clone();
+                thread::spawn(move || waker.wake())
+            })
+            .into();
+        let mut seen = begin(&wakes);
+        // Polled once by a parent that goes, then by one that stays.
+        rest(&wakes, &old_waker);
+        while seen < 2 {
+            seen += begin(&wakes);
+            if seen < 2 {
+                rest(&wakes, &new_waker);
+                new.sleep();
+                // While the other thread is in the middle of ringing, resting fails at once.
+                thread::yield_now();
+            }
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn a_batch_is_dropped_while_it_is_being_woken() {
+    model(|| {
+        let sleeper = Sleeper::new();
+        let weak = Arc::downgrade(&sleeper.0);
+        let wakes = Wakes::new(1, ParentBell::new());
+        rest(&wakes, &sleeper.waker());
+        let waker = wakes.waker(0).clone();
+        let thread = thread::spawn(move || waker.wake());
+        wakes.bell().close();
+        drop(wakes);
+        drop(sleeper);
+        thread.join().unwrap();
+        assert!(weak.upgrade().is_none(), "nothing keeps the parent");
+    });
+}

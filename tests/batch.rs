@@ -1,0 +1,814 @@
+//! The bounded batch: its limit, its law, its error record, and where it runs.
+
+mod support;
+
+use futures::future::poll_fn;
+use gondola::batch::{Parts, Run};
+use gondola::time::{now, sleep};
+use gondola::{
+    CancellationToken, ErrorKind, OnError, Runtime, Stop, batch, block_on, try_spawn, yield_now,
+};
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use support::{CountWakes, OnDrop, Random, Trace, waker_fn};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn simulate<T>(future: impl Future<Output = T>) -> T {
+    Runtime::builder().slots(16).virtual_time().build().unwrap().block_on(future)
+}
+
+/// Counts the futures alive; the closure makes one and the drop ends it.
+#[derive(Default)]
+struct Alive {
+    now: Cell<usize>,
+    most: Cell<usize>,
+    made: Cell<usize>,
+}
+
+impl Alive {
+    fn one(self: &Rc<Self>) -> impl Drop + use<> {
+        let this = self.clone();
+        this.made.set(this.made.get() + 1);
+        this.now.set(this.now.get() + 1);
+        this.most.set(this.most.get().max(this.now.get()));
+        OnDrop(move || this.now.set(this.now.get() - 1))
+    }
+}
+
+#[test]
+fn all_items_run_with_at_most_k_futures_alive() {
+    for k in [1, 2, 63, 64, 65, 130, 10_000] {
+        for n in [0, 1, k, k + 1, 3 * k] {
+            let alive = Rc::new(Alive::default());
+            let sum = Cell::new(0);
+            let sum_ref = &sum;
+            // A filter hides the length from `size_hint`'s upper bound only in part: hide it all.
+            let mut source = 0..n;
+            let items = std::iter::from_fn(move || source.next());
+            let run = batch(items).limit(k).for_each(|item| {
+                let guard = alive.one();
+                async move {
+                    let _guard = guard;
+                    for _ in 0..item % 3 {
+                        yield_now().await;
+                    }
+                    sum_ref.set(sum_ref.get() + item);
+                }
+            });
+            simulate(run).unwrap();
+            assert_eq!((alive.made.get(), alive.now.get()), (n, 0), "K = {k}, N = {n}");
+            assert_eq!(alive.most.get(), k.min(n), "K = {k}, N = {n}: full, and never over");
+            assert_eq!(sum.get(), (0..n).sum());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_pulled_before_there_is_a_slot() {
+    let pulled = Cell::new(0);
+    let open = Cell::new(0);
+    let (pulled_ref, open_ref) = (&pulled, &open);
+    let items = std::iter::repeat_with(|| pulled_ref.set(pulled_ref.get() + 1)).take(20);
+    simulate(async {
+        let run = batch(items).limit(3).for_each(|()| {
+            open_ref.set(open_ref.get() + 1);
+            assert!(open_ref.get() <= 3);
+            assert!(pulled_ref.get() <= 20);
+            async move {
+                sleep(MS).await;
+                open_ref.set(open_ref.get() - 1);
+            }
+        });
+        run.await.unwrap();
+    });
+    assert_eq!(pulled.get(), 20);
+}
+
+/// 100 items, item 7 fails, its neighbours finish at the same instant: how many are started?
+fn started_until_failure(
+    k: usize,
+    fails: usize,
+    group: usize,
+) -> (usize, Parts<std::ops::Range<usize>, usize>) {
+    let started = Cell::new(0);
+    let started_ref = &started;
+    let run = batch(0..100).limit(k).try_for_each(|item| {
+        started_ref.set(started_ref.get() + 1);
+        async move {
+            sleep(MS * (item / group) as u32 + MS).await;
+            if item == fails { Err(item) } else { Ok(()) }
+        }
+    });
+    let error = simulate(run).unwrap_err();
+    (started.get(), error.into_parts())
+}
+
+#[test]
+fn the_law_no_item_starts_in_or_after_the_turn_of_a_failure() {
+    // The items of one group of K finish at the same instant: whoever of them fails, the next
+    // group is not begun.
+    for k in [1, 5, 64, 65] {
+        for fails in [0, k / 2, k - 1] {
+            let (started, parts) = started_until_failure(k, fails, k);
+            assert_eq!(started, k.min(100), "K = {k}, item {fails} fails");
+            assert_eq!(parts.rest, k.min(100)..100);
+            assert_eq!(parts.errors[0].index, fails);
+        }
+    }
+    let (started, parts) = started_until_failure(5, 7, 5);
+    assert_eq!((started, parts.rest), (10, 10..100));
+    assert_eq!(parts.cut_off, [], "the whole group had finished");
+    let (started, _) = started_until_failure(130, 7, 5);
+    assert_eq!(started, 100);
+}
+
+#[test]
+fn an_item_that_fails_in_its_first_poll_starts_k_at_most() {
+    for k in [1, 5, 64, 65] {
+        let started = Cell::new(0);
+        let run = batch(0..1_000).limit(k).try_for_each(|item| {
+            started.set(started.get() + 1);
+            async move { if item == 0 { Err("at once") } else { pending().await } }
+        });
+        let error = block_on(run).unwrap_err();
+        assert_eq!(started.get(), k);
+        assert_eq!((error.index(), error.cut_off().len()), (Some(0), k - 1));
+        assert_eq!(error.into_rest(), k..1_000);
+    }
+}
+
+#[test]
+fn an_error_woken_from_another_thread_just_before_the_poll_is_seen() {
+    for k in [1, 5, 64, 65] {
+        let mut senders = Vec::new();
+        let mut receivers = Vec::new();
+        for _ in 0..100 {
+            let (sender, receiver) = futures::channel::oneshot::channel::<Result<(), ()>>();
+            senders.push(sender);
+            receivers.push(receiver);
+        }
+        let started = Cell::new(0);
+        let mut run = pin!(batch(receivers).limit(k).try_for_each(|receiver| {
+            started.set(started.get() + 1);
+            async move { receiver.await.unwrap() }
+        }));
+        let waker = Waker::noop();
+        assert!(run.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        assert_eq!(started.get(), k);
+        // Everybody finishes, the last of them badly, on another thread, before one poll.
+        std::thread::spawn(move || {
+            for (index, sender) in senders.into_iter().take(k).enumerate() {
+                sender.send(if index == k - 1 { Err(()) } else { Ok(()) }).unwrap();
+            }
+        })
+        .join()
+        .unwrap();
+        let Poll::Ready(result) = run.as_mut().poll(&mut Context::from_waker(waker)) else {
+            panic!("K = {k}: it has failed");
+        };
+        let error = result.unwrap_err();
+        assert_eq!((error.index(), error.completed()), (Some(k - 1), k - 1));
+        assert_eq!(started.get(), k, "K = {k}");
+    }
+}
+
+#[test]
+fn drain_lets_the_others_finish_and_counts_them() {
+    let run =
+        batch(0..100).limit(4).on_error(OnError::Stop(Stop::Drain)).try_map(|item| async move {
+            sleep(MS * item).await;
+            if item == 1 || item == 3 { Err(item * 10) } else { Ok(item) }
+        });
+    let parts = simulate(run).unwrap_err().into_parts();
+    assert_eq!(parts.kind, ErrorKind::Item);
+    let errors: Vec<_> = parts.errors.iter().map(|error| (error.index, error.error)).collect();
+    // 0 finishes first and makes room for 4; then 1 fails: 2, 3 and 4 are drained.
+    assert_eq!(errors, [(1, 10), (3, 30)]);
+    assert_eq!((parts.cut_off.as_slice(), parts.rest), (&[][..], 5..100));
+    assert_eq!(parts.partial, [Some(0), None, Some(2), None, Some(4)]);
+}
+
+#[test]
+fn cancel_drops_the_others_in_slot_order_before_it_returns() {
+    let trace = Trace::default();
+    let run = batch(0..10).limit(4).try_for_each(|item| {
+        let trace = trace.clone();
+        async move {
+            let _guard = OnDrop(|| trace.add(item.to_string()));
+            sleep(MS * (10 - item)).await;
+            if item == 3 { Err(()) } else { Ok(()) }
+        }
+    });
+    let error = simulate(run).unwrap_err();
+    assert_eq!(trace.take(), "3 0 1 2");
+    assert_eq!(error.cut_off(), [0, 1, 2]);
+    assert_eq!((error.pulled(), error.completed()), (4, 0));
+}
+
+#[test]
+fn collect_goes_on_and_keeps_the_errors() {
+    let run = batch(0..10).limit(3).on_error(OnError::Collect).try_map(|item| async move {
+        sleep(MS * (item % 4)).await;
+        if item % 3 == 0 { Err(item) } else { Ok(item) }
+    });
+    let error = simulate(run).unwrap_err();
+    let mut failed: Vec<_> = error.errors().iter().map(|error| error.index).collect();
+    failed.sort_unstable();
+    assert_eq!(failed, [0, 3, 6, 9]);
+    assert_eq!((error.completed(), error.cut_off().len()), (6, 0));
+    assert!(error.is_completed(1) && !error.is_completed(3) && !error.is_completed(10));
+    let parts = error.into_parts();
+    assert_eq!(parts.rest, 10..10);
+    let done: Vec<_> = parts.partial.into_iter().flatten().collect();
+    assert_eq!(done, [1, 2, 4, 5, 7, 8]);
+    let fine = batch(0..3).limit(3).on_error(OnError::Collect);
+    let fine = fine.try_map(|item| async move { Ok::<_, ()>(item) });
+    assert_eq!(block_on(fine).unwrap(), [0, 1, 2]);
+}
+
+#[test]
+fn every_item_is_accounted_for_exactly_once() {
+    for seed in 1..=300 {
+        let mut random = Random(seed);
+        let (n, k) = (random.below(40), 1 + random.below(12) as usize);
+        let plan: Vec<(u64, bool)> =
+            (0..n).map(|_| (random.below(5), random.below(8) == 0)).collect();
+        let on_error = [OnError::Stop(Stop::Cancel), OnError::Stop(Stop::Drain), OnError::Collect]
+            [random.below(3) as usize];
+        let cancel_at = random.below(60);
+        let token = CancellationToken::new();
+        let completed = RefCell::new(Vec::new());
+        let run = batch(0..n as usize).limit(k).on_error(on_error).cancel_on(&token);
+        let run = run.try_for_each(|item| {
+            let (waits, fails) = plan[item];
+            let completed = &completed;
+            async move {
+                for _ in 0..waits {
+                    sleep(MS).await;
+                }
+                if fails {
+                    return Err(item);
+                }
+                completed.borrow_mut().push(item);
+                Ok(())
+            }
+        });
+        let canceller = async {
+            sleep(MS * cancel_at as u32).await;
+            token.cancel();
+        };
+        let (result, ()) = simulate(async { futures::join!(run, canceller) });
+        let mut all = completed.take();
+        if let Err(error) = result {
+            assert_eq!(error.completed(), all.len(), "seed {seed}");
+            for item in 0..n as usize {
+                assert_eq!(error.is_completed(item), all.contains(&item), "seed {seed}");
+            }
+            let parts = error.into_parts();
+            all.extend(parts.errors.iter().map(|error| error.index));
+            all.extend(&parts.cut_off);
+            all.extend(parts.rest);
+        }
+        all.sort_unstable();
+        assert!(all.iter().copied().eq(0..n as usize), "seed {seed}: {all:?}");
+    }
+}
+
+#[test]
+fn map_returns_the_outputs_in_the_order_of_the_items() {
+    let run = batch(0..50_u32).limit(7).map(|item| async move {
+        sleep(MS * (50 - item)).await;
+        item.to_string()
+    });
+    assert!(simulate(run).unwrap().into_iter().eq((0..50).map(|item| item.to_string())));
+}
+
+#[test]
+fn items_and_futures_may_borrow_the_callers_stack() {
+    let names = vec![String::from("a"), String::from("bc")];
+    let total = Cell::new(0);
+    let run = batch(&names).limit(2).for_each(|name: &String| {
+        let total = &total;
+        async move {
+            yield_now().await;
+            total.set(total.get() + name.len());
+        }
+    });
+    block_on(run).unwrap();
+    assert_eq!(total.get(), 3);
+}
+
+#[test]
+fn a_limit_of_zero_gives_the_source_back_and_no_items_are_no_trouble() {
+    let error = block_on(batch(0..3).limit(0).map(|n| async move { n })).unwrap_err();
+    assert_eq!((error.kind(), error.pulled(), error.completed()), (ErrorKind::ZeroLimit, 0, 0));
+    assert_eq!(error.to_string(), "the limit of the batch is zero");
+    assert_eq!(error.into_rest(), 0..3);
+    let error = block_on(batch(0..0).limit(0).for_each(|_| async {})).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ZeroLimit);
+    block_on(batch(0..0).limit(5).for_each(|_| async {})).unwrap();
+    let endless = batch(std::iter::repeat(1)).limit(usize::MAX).for_each(|_| async {});
+    assert!(matches!(block_on(endless).unwrap_err().kind(), ErrorKind::LimitTooLarge { .. }));
+    // A source that says that it is short may have any limit.
+    block_on(batch(0..9).limit(usize::MAX).for_each(|_| yield_now())).unwrap();
+}
+
+#[test]
+fn a_source_that_lies_about_its_length_still_finishes() {
+    struct Liar(usize, Option<usize>);
+    impl Iterator for Liar {
+        type Item = usize;
+        fn next(&mut self) -> Option<usize> {
+            self.0 = self.0.checked_sub(1)?;
+            Some(self.0)
+        }
+        fn size_hint(&self) -> (usize, Option<usize>) {
+            (usize::MAX, self.1)
+        }
+    }
+    for upper in [None, Some(0), Some(1), Some(3), Some(usize::MAX)] {
+        let count = Cell::new(0);
+        let run = batch(Liar(20, upper)).limit(5).map(|_| {
+            count.set(count.get() + 1);
+            yield_now()
+        });
+        assert_eq!(block_on(run).unwrap().len(), 20);
+        assert_eq!(count.get(), 20);
+    }
+}
+
+#[test]
+fn a_source_is_not_asked_again_after_its_end() {
+    let mut left = 3;
+    let items = std::iter::from_fn(move || {
+        assert!(left >= 0, "asked after its end");
+        left -= 1;
+        (left >= 0).then_some(left)
+    });
+    block_on(batch(items).limit(2).for_each(|_| yield_now())).unwrap();
+}
+
+#[test]
+fn woken_items_only_are_polled() {
+    let polls = Cell::new(0);
+    simulate(async {
+        let run = batch(0..100).limit(100).for_each(|item| {
+            let mut sleep = Box::pin(sleep(MS * (item + 1)));
+            let polls = &polls;
+            poll_fn(move |cx| {
+                polls.set(polls.get() + 1);
+                sleep.as_mut().poll(cx)
+            })
+        });
+        run.await.unwrap();
+    });
+    assert_eq!(polls.get(), 200);
+}
+
+#[test]
+fn one_poll_of_a_batch_ends_after_64_or_k_item_polls() {
+    for (k, most) in [(1, 64), (3, 64), (64, 64), (65, 65), (200, 200)] {
+        let polls = Cell::new(0);
+        let mut run = pin!(batch(0..10_000).limit(k).for_each(|_| {
+            let mut left = 3;
+            let polls = &polls;
+            poll_fn(move |cx| {
+                polls.set(polls.get() + 1);
+                left -= 1;
+                cx.waker().wake_by_ref();
+                if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+            })
+        }));
+        let count = Arc::new(CountWakes::default());
+        let waker = Waker::from(count.clone());
+        let mut before = 0;
+        for round in 1..20 {
+            assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            let polled = polls.get() - before;
+            before = polls.get();
+            assert!(polled <= most && polled + k > most / 2, "K = {k}: {polled} polls");
+            assert_eq!(count.count(), round, "it asks for more");
+        }
+    }
+}
+
+#[test]
+fn a_busy_batch_starves_neither_siblings_nor_timers() {
+    let mut runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let done = Rc::new(Cell::new(false));
+        let flag = done.clone();
+        let endless = try_spawn(async move {
+            let items = std::iter::repeat(()).take_while(|()| !flag.get());
+            batch(items).limit(8).for_each(|()| yield_now()).await.unwrap();
+        });
+        let sibling = try_spawn(async {
+            for _ in 0..1_000 {
+                yield_now().await;
+            }
+        });
+        sibling.unwrap().await.unwrap();
+        sleep(MS).await;
+        done.set(true);
+        endless.unwrap().await.unwrap();
+    });
+}
+
+#[test]
+fn a_cancelled_token_ends_it_with_a_report() {
+    for drain in [false, true] {
+        let token = CancellationToken::new();
+        let stop = OnError::Stop(if drain { Stop::Drain } else { Stop::Cancel });
+        let run = batch(0..).limit(3).on_error(stop).cancel_on(&token).map(|item| async move {
+            sleep(MS * (item + 1)).await;
+            item
+        });
+        let cancel = async {
+            sleep(Duration::from_micros(2_500)).await;
+            token.cancel();
+        };
+        let (result, ended) = simulate(async {
+            let start = now();
+            let (result, ()) = futures::join!(run, cancel);
+            (result, (now() - start).as_micros())
+        });
+        let parts = result.unwrap_err().into_parts();
+        // 0 and 1 are done; 2, 3 and 4 in flight.
+        assert_eq!((parts.kind, parts.pulled), (ErrorKind::Cancelled, 5));
+        if drain {
+            assert_eq!(
+                (parts.partial, ended),
+                (vec![Some(0), Some(1), Some(2), Some(3), Some(4)], 7_000)
+            );
+        } else {
+            assert_eq!((parts.partial, ended), (vec![Some(0), Some(1)], 2_500));
+            assert_eq!(parts.cut_off, [2, 3, 4]);
+        }
+    }
+}
+
+#[test]
+fn a_token_cancelled_beforehand_starts_nothing_and_one_cancelled_at_the_end_changes_nothing() {
+    let token = CancellationToken::new();
+    token.cancel();
+    let error = block_on(batch(0..3).limit(2).cancel_on(&token).for_each(|_| async {}));
+    let error = error.unwrap_err();
+    assert_eq!((error.kind(), error.pulled()), (ErrorKind::Cancelled, 0));
+    assert_eq!(
+        error.to_string(),
+        "the batch was cancelled (0 completed, 0 failed, 0 cut off in flight)"
+    );
+    assert_eq!(error.into_rest(), 0..3);
+
+    // Cancelled by the last item. Where the source is known to be at its end, nothing is left to
+    // do; where no slot was free to ask it, the report names the rest, which may turn out empty.
+    for (known, stagger) in [(true, 1), (false, 0)] {
+        let token = CancellationToken::new();
+        let run = batch(0..3).limit(3).cancel_on(&token).for_each(|item| {
+            let token = &token;
+            async move {
+                sleep(MS * item * stagger + MS).await;
+                if item == 2 {
+                    token.cancel();
+                }
+            }
+        });
+        match simulate(run) {
+            Ok(()) => assert!(known),
+            Err(error) => {
+                assert!(!known);
+                assert_eq!((error.completed(), error.into_rest()), (3, 3..3));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_cancelled_by_the_source_or_the_closure_stops_admission_at_once() {
+    for by_source in [true, false] {
+        let token = CancellationToken::new();
+        let started = Cell::new(0);
+        let items = (0..10).inspect(|&item| {
+            if by_source && item == 2 {
+                token.cancel();
+            }
+        });
+        let run = batch(items).limit(8).cancel_on(&token).for_each(|item| {
+            started.set(started.get() + 1);
+            if !by_source && item == 2 {
+                token.cancel();
+            }
+            pending()
+        });
+        let error = block_on(run).unwrap_err();
+        assert_eq!((started.get(), error.cut_off().len()), (3, 3), "by source: {by_source}");
+    }
+}
+
+#[test]
+fn a_failure_is_not_masked_by_the_cancel_that_it_causes() {
+    let token = CancellationToken::new();
+    let run = batch(0..5).limit(3).cancel_on(&token).try_for_each(|item| {
+        let token = &token;
+        async move {
+            sleep(MS * item).await;
+            if item == 1 {
+                token.cancel();
+                return Err("the cause");
+            }
+            Ok(())
+        }
+    });
+    let error = simulate(run).unwrap_err();
+    assert_eq!((error.kind(), error.error()), (ErrorKind::Item, Some(&"the cause")));
+}
+
+fn panics<T>(f: impl FnOnce() -> T) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(f)).err().expect("a panic");
+    payload.downcast_ref::<&str>().map_or_else(String::new, ToString::to_string)
+}
+
+#[test]
+fn a_panic_anywhere_drops_the_others_then_goes_on() {
+    for place in ["source", "closure", "item", "drop"] {
+        let alive = Rc::new(Alive::default());
+        let items = (0..10).inspect(|&item| assert!(!(place == "source" && item == 5), "source"));
+        let mut run = pin!(batch(items).limit(4).for_each(|item| {
+            assert!(!(place == "closure" && item == 5), "closure");
+            let guard = alive.one();
+            let bomb = (place == "drop" && item == 5).then(|| OnDrop(|| panic!("drop")));
+            async move {
+                let (_guard, _bomb) = (guard, bomb);
+                yield_now().await;
+                assert!(!(place == "item" && item == 5), "item");
+            }
+        }));
+        let poll = |run: std::pin::Pin<&mut _>| {
+            let mut run: std::pin::Pin<&mut dyn Future<Output = _>> = run;
+            while run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
+        };
+        assert_eq!(panics(|| poll(run.as_mut())), place);
+        assert_eq!(alive.now.get(), 0, "{place}: the others are gone before it goes on");
+        assert_eq!(panics(|| poll(run.as_mut())), "a batch was polled after it was ready");
+    }
+}
+
+#[test]
+fn two_destructors_that_panic_do_not_abort() {
+    let run = batch(0..4).limit(4).try_for_each(|item| async move {
+        let _bomb = OnDrop(|| panic!("bomb"));
+        if item == 3 { Ok(()) } else { pending::<Result<(), ()>>().await }
+    });
+    assert_eq!(panics(|| block_on(run)), "bomb");
+}
+
+#[test]
+fn dropping_or_forgetting_a_batch_is_sound() {
+    let alive = Rc::new(Alive::default());
+    let start = || {
+        let mut run = Box::pin(batch(0..10).limit(3).for_each(|_| {
+            let guard = alive.one();
+            async move {
+                let _guard = guard;
+                pending::<()>().await;
+            }
+        }));
+        assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        run
+    };
+    drop(start());
+    assert_eq!(alive.now.get(), 0);
+    #[expect(clippy::mem_forget, reason = "it is what the test is about")]
+    std::mem::forget(start());
+    assert_eq!(alive.now.get(), 3);
+}
+
+#[test]
+fn a_batch_runs_in_a_task_in_a_batch_and_under_other_executors() {
+    async fn nested() -> usize {
+        let inner = |outer: usize| async move {
+            let run = batch(0..10).limit(3).map(|item| async move {
+                yield_now().await;
+                item + outer
+            });
+            run.await.unwrap().into_iter().sum::<usize>()
+        };
+        batch(0..10).limit(4).map(inner).await.unwrap().into_iter().sum()
+    }
+    let expected = 10 * 45 + 10 * 45;
+    assert_eq!(block_on(nested()), expected);
+    assert_eq!(block_on(async { try_spawn(nested()).unwrap().await.unwrap() }), expected);
+    assert_eq!(futures::executor::block_on(nested()), expected);
+    let mut pool = futures::executor::LocalPool::new();
+    assert_eq!(pool.run_until(nested()), expected);
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    assert_eq!(tokio.block_on(nested()), expected);
+    let with_timers = batch(0..20).limit(5).map(|item| async move {
+        tokio::time::sleep(MS).await;
+        item
+    });
+    assert_eq!(tokio.block_on(with_timers).unwrap().len(), 20);
+}
+
+#[test]
+fn wakes_from_other_threads_reach_a_batch_under_every_executor() {
+    async fn fetch_all() -> u64 {
+        let run = batch(0..200).limit(7).map(|item: u64| async move {
+            let (sender, receiver) = futures::channel::oneshot::channel();
+            std::thread::spawn(move || sender.send(item).unwrap());
+            receiver.await.unwrap()
+        });
+        run.await.unwrap().into_iter().sum()
+    }
+    let expected = (0..200).sum();
+    assert_eq!(block_on(fetch_all()), expected);
+    assert_eq!(block_on(batch(0..1).limit(1).map(|_| fetch_all())).unwrap(), [expected]);
+    assert_eq!(futures::executor::block_on(fetch_all()), expected);
+    let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(tokio.block_on(fetch_all()), expected);
+}
+
+#[test]
+fn items_may_wake_each_other() {
+    // Each item waits for the one before it; they are polled in any order.
+    let done: Vec<Cell<bool>> = (0..100).map(|_| Cell::new(false)).collect();
+    let wakers = RefCell::new(vec![None::<Waker>; 101]);
+    let run = batch(0..100).limit(10).for_each(|item: usize| {
+        let (done, wakers) = (&done, &wakers);
+        poll_fn(move |cx| {
+            if item > 0 && !done[item - 1].get() {
+                wakers.borrow_mut()[item] = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            done[item].set(true);
+            let next = wakers.borrow_mut()[item + 1].take();
+            next.into_iter().for_each(Waker::wake);
+            Poll::Ready(())
+        })
+    });
+    block_on(run).unwrap();
+    assert!(done.iter().all(Cell::get));
+}
+
+#[test]
+fn the_parent_is_woken_once_per_rest_and_follows_a_change_of_waker() {
+    let gates: Vec<_> =
+        (0..3).map(|_| Rc::new((Cell::new(false), RefCell::new(None::<Waker>)))).collect();
+    let mut run = pin!(batch(gates.clone()).limit(3).for_each(|gate| {
+        poll_fn(move |cx| {
+            gate.1.replace(Some(cx.waker().clone()));
+            if gate.0.get() { Poll::Ready(()) } else { Poll::Pending }
+        })
+    }));
+    let counts = [Arc::new(CountWakes::default()), Arc::new(CountWakes::default())];
+    let wakers = counts.clone().map(Waker::from);
+    let wake = |n: usize| gates[n].1.borrow().as_ref().unwrap().wake_by_ref();
+    assert!(run.as_mut().poll(&mut Context::from_waker(&wakers[0])).is_pending());
+    wake(0);
+    wake(1);
+    wake(0);
+    assert_eq!((counts[0].count(), counts[1].count()), (1, 0));
+    assert!(run.as_mut().poll(&mut Context::from_waker(&wakers[1])).is_pending());
+    wake(2);
+    assert_eq!((counts[0].count(), counts[1].count()), (1, 1), "the new parent, not the old");
+    assert!(run.as_mut().poll(&mut Context::from_waker(&wakers[1])).is_pending());
+    let remote = gates[1].1.borrow().clone().unwrap();
+    std::thread::spawn(move || {
+        remote.wake_by_ref();
+        remote.wake();
+    })
+    .join()
+    .unwrap();
+    assert_eq!((counts[0].count(), counts[1].count()), (1, 2));
+    wake(0);
+    // A second remote wake after the bell was used: the registration is renewed.
+    for round in 0..3 {
+        assert!(run.as_mut().poll(&mut Context::from_waker(&wakers[0])).is_pending());
+        let before = counts[0].count();
+        let remote = gates[2].1.borrow().clone().unwrap();
+        std::thread::spawn(move || remote.wake()).join().unwrap();
+        assert_eq!(counts[0].count(), before + 1, "round {round}");
+    }
+    gates.iter().for_each(|gate| gate.0.set(true));
+    gates.iter().for_each(|gate| gate.1.borrow().as_ref().unwrap().wake_by_ref());
+    assert!(run.as_mut().poll(&mut Context::from_waker(&wakers[0])).is_ready());
+}
+
+#[test]
+fn a_finished_batch_lets_go_of_its_parent() {
+    let count = Arc::new(CountWakes::default());
+    let kept = Rc::new(RefCell::new(None::<Waker>));
+    {
+        let waker = Waker::from(count.clone());
+        let mut run = Box::pin(batch(0..1).limit(1).for_each(|_| {
+            let kept = kept.clone();
+            poll_fn(move |cx| {
+                kept.replace(Some(cx.waker().clone()));
+                Poll::<()>::Pending
+            })
+        }));
+        assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    assert_eq!(Arc::strong_count(&count), 1, "no copy of the parent's waker is left");
+    let stale = kept.take().unwrap();
+    stale.wake_by_ref();
+    std::thread::spawn(move || stale.wake()).join().unwrap();
+    assert_eq!(count.count(), 0);
+}
+
+#[test]
+fn a_parents_waker_may_drop_the_batch() {
+    type Boxed = std::pin::Pin<
+        Box<dyn Future<Output = Result<(), gondola::BatchError<std::ops::Range<i32>, Infallible>>>>,
+    >;
+    let slot: Rc<RefCell<Option<Boxed>>> = Rc::default();
+    let item_waker = Rc::new(RefCell::new(None::<Waker>));
+    let kept = item_waker.clone();
+    let run = batch(0..1).limit(1).for_each(move |_| {
+        let kept = kept.clone();
+        poll_fn(move |cx| {
+            kept.replace(Some(cx.waker().clone()));
+            Poll::<()>::Pending
+        })
+    });
+    let dropper = slot.clone();
+    let parent = waker_fn(move || drop(dropper.borrow_mut().take()));
+    slot.replace(Some(Box::pin(run)));
+    let mut taken = slot.borrow_mut().take().unwrap();
+    assert!(taken.as_mut().poll(&mut Context::from_waker(&parent)).is_pending());
+    slot.replace(Some(taken));
+    let waker = item_waker.take().unwrap();
+    waker.wake_by_ref(); // the parent drops the batch, inside this call
+    assert!(slot.borrow().is_none());
+    waker.wake();
+}
+
+#[test]
+fn an_interrupted_batch_resumes_without_skipping_anything() {
+    let log = RefCell::new(Vec::new());
+    let mut todo: Vec<usize> = Vec::new();
+    let mut rest = 0..200;
+    let mut random = Random(7);
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        let again = std::mem::take(&mut todo);
+        let items: Vec<usize> = again.into_iter().chain(rest.clone()).collect();
+        let fails: Vec<bool> = items.iter().map(|_| random.below(20) == 0).collect();
+        let run = batch(items.clone()).limit(6).try_for_each(|item| {
+            let fails = fails[items.iter().position(|&other| other == item).unwrap()];
+            let log = &log;
+            async move {
+                sleep(MS * (item as u32 % 5)).await;
+                if fails {
+                    return Err(());
+                }
+                log.borrow_mut().push(item);
+                Ok(())
+            }
+        });
+        let Err(error) = simulate(run) else { break };
+        let parts = error.into_parts();
+        let failed = parts.errors.iter().map(|error| error.index);
+        todo.extend(failed.chain(parts.cut_off.iter().copied()).map(|index| items[index]));
+        todo.extend(parts.rest);
+        rest = 0..0;
+    }
+    let mut log = log.into_inner();
+    log.sort_unstable();
+    assert!(rounds > 2 && log.into_iter().eq(0..200));
+}
+
+#[test]
+fn summaries_are_errors_that_outlive_the_source() {
+    fn boxed() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let texts = [String::from("x")];
+        let run =
+            batch(&texts).limit(1).try_for_each(|text| async { text.parse::<u8>().map(drop) });
+        block_on(run).map_err(|error| error.summary())?;
+        Ok(())
+    }
+    let error = boxed().unwrap_err();
+    assert!(error.to_string().starts_with("item 0 failed: invalid digit"));
+    assert!(error.source().unwrap().is::<std::num::ParseIntError>());
+}
+
+#[test]
+fn a_run_is_unpin_and_shows_its_progress() {
+    fn unpin<T: Unpin>(value: T) -> T {
+        value
+    }
+    let run: Run<_, _, _, _> = batch(0..9).limit(2).for_each(|_| pending());
+    let mut run = unpin(run);
+    let poll = std::pin::Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending());
+    assert_eq!(format!("{run:?}"), "Run { pulled: 2, in_flight: 2, .. }");
+}

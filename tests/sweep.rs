@@ -1,0 +1,193 @@
+//! The `sweep` example as a user meets it: a process with arguments, output and an exit status;
+//! and its verdict on curves whose knee is known.
+
+#[path = "support/example.rs"]
+mod example;
+#[path = "../examples/sweep/verdict.rs"]
+mod verdict;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::thread;
+use verdict::{Point, Why};
+
+const QUICK: &[&str] = &["--seconds-per-point", "0.1", "--repetitions", "1"];
+
+fn sweep(arguments: &[&str]) -> Output {
+    Command::new(example::example("sweep")).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// K and items/s of each row of the table.
+fn rows(stdout: &str) -> Vec<(usize, f64)> {
+    let table = stdout.lines().skip_while(|line| !line.trim().starts_with("K ")).skip(1);
+    table
+        .map_while(|line| {
+            let mut cells = line.split_whitespace();
+            Some((cells.next()?.parse().ok()?, cells.next()?.parse().ok()?))
+        })
+        .collect()
+}
+
+/// A server with keep-alive that answers every GET with `status`.
+fn serve(status: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = move |mut stream: TcpStream| {
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        for line in reader.lines().map_while(Result::ok) {
+            // An empty line ends the head, and a GET has no body.
+            if line.is_empty() {
+                let response = format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\nok");
+                let _ = stream.write_all(response.as_bytes());
+            }
+        }
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            thread::spawn(move || answer(stream));
+        }
+    });
+    address
+}
+
+#[test]
+fn finds_the_knee_of_its_own_server() {
+    let arguments = ["--k", "1,2,4,8", "--capacity", "4", "--delay", "2"];
+    let output = sweep(&[&arguments, QUICK].concat());
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+
+    let rows = rows(&stdout);
+    let ks: Vec<usize> = rows.iter().map(|&(k, _)| k).collect();
+    assert_eq!(ks, [1, 2, 3, 4, 8], "those asked for, and waits + 1: {stdout}");
+    let rate = |wanted| rows.iter().find(|&&(k, _)| k == wanted).unwrap().1;
+    assert!(rate(2) > 1.3 * rate(1) && rate(4) > 1.3 * rate(2), "{stdout}");
+    // 4 places, 2 waits of 2 ms: whatever the machine, no more than this.
+    assert!(rows.iter().all(|&(_, rate)| rate <= 1050.0), "{stdout}");
+
+    let recommended = stdout.lines().find_map(|line| line.strip_prefix("Use K = "));
+    let k: usize = recommended.unwrap().split(':').next().unwrap().parse().unwrap();
+    assert!((2..=8).contains(&k), "{stdout}");
+    assert!(stdout.contains("\"Waits + 1\", K = 3, would have done"), "{stdout}");
+    assert!(stdout.contains("Predicted: K* ="), "{stdout}");
+    // Not a terminal, and still news for each of the five Ks, and of the two controls.
+    assert_eq!(stderr.lines().count(), 7, "{stderr}");
+}
+
+#[test]
+fn measures_another_server() {
+    let url = format!("http://{}/some/path", serve("200 OK"));
+    let output = sweep(&[&["--url", &url, "--k", "1,4", "--requests", "1"], QUICK].concat());
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let rows = rows(&stdout);
+    assert_eq!(rows.iter().map(|&(k, _)| k).collect::<Vec<_>>(), [1, 2, 4], "{stdout}");
+    assert!(rows.iter().all(|&(_, rate)| rate > 0.0), "{stdout}");
+    // Nothing is known of that server.
+    assert!(!stdout.contains("Predicted"), "{stdout}");
+}
+
+#[test]
+fn says_what_does_not_work() {
+    let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let broken = serve("503 Service Unavailable");
+    for (address, complaint) in [(refused, "refused"), (broken, "503 Service Unavailable")] {
+        let url = format!("http://{address}/");
+        let output = sweep(&[&["--url", &url, "--k", "1,2"], QUICK].concat());
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(&url) && stderr.contains(complaint), "{stderr}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn refuses_bad_usage() {
+    let bad: [&[&str]; 8] = [
+        &["--k", "1,0"],
+        &["--k", ""],
+        &["--beta", "2"],
+        &["--seconds-per-point", "0"],
+        &["--url", "https://127.0.0.1/"],
+        &["--url", "http://127.0.0.1/", "--capacity", "3"],
+        &["--frequency"],
+        &["stray"],
+    ];
+    for arguments in bad {
+        let output = sweep(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&output.stderr).contains("--help"), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    let help = sweep(&["--help"]);
+    assert!(help.status.success() && text(&help.stdout).contains("--seconds-per-point"));
+}
+
+/// `X = min(K / (c + waits), 1 / c, places / waits)`, and how busy that makes the thread.
+fn two_lines(cpu: f64, waits: f64, places: f64) -> Vec<Point> {
+    let at = |k: usize| {
+        let rate = (k as f64 / (cpu + waits)).min(1.0 / cpu).min(places / waits);
+        let (slowest, fastest) = (0.99 * rate, 1.01 * rate);
+        Point { k, rate, slowest, fastest, busy: Some(rate * cpu), failed: 0.0 }
+    };
+    [1, 2, 4, 8, 16, 32, 64].map(at).to_vec()
+}
+
+fn judge(points: &[Point], server_limit: Option<f64>) -> (usize, Why) {
+    let chosen = verdict::choose(points, 0.15);
+    (points[chosen].k, verdict::why(points, chosen, 0.15, server_limit))
+}
+
+#[test]
+fn knows_what_is_full() {
+    let full_server = two_lines(0.000_1, 0.01, 8.0);
+    let limit = 8.0 / 0.01;
+    assert_eq!(judge(&full_server, Some(limit)), (8, Why::ServerFull(1.0)));
+    assert_eq!(judge(&full_server, None), (8, Why::Elsewhere(true)));
+
+    let full_thread = two_lines(0.001, 0.015, 1e9);
+    assert_eq!(judge(&full_thread, None), (16, Why::ThreadFull(1.0)));
+
+    let nothing_is_full = two_lines(0.000_001, 0.01, 1e9);
+    assert_eq!(judge(&nothing_is_full, Some(1e12)), (64, Why::NoKnee));
+}
+
+#[test]
+fn prefers_fewer_where_more_is_not_clearly_better() {
+    let mut points = two_lines(0.000_1, 0.01, 8.0);
+    for point in &mut points[4..] {
+        (point.rate, point.slowest, point.fastest) = (700.0, 690.0, 710.0);
+    }
+    assert_eq!(judge(&points, None), (8, Why::GetsWorse));
+
+    let mut points = two_lines(0.000_1, 0.01, 16.0);
+    points[3].fastest = points[4].rate;
+    assert_eq!(judge(&points[..5], None), (8, Why::Unclear(16)));
+
+    let mut points = two_lines(0.000_1, 0.01, 16.0);
+    points[3].failed = 0.02;
+    assert_eq!(judge(&points, None), (4, Why::Failures(0.02)));
+}
+
+#[test]
+fn looks_closer_below_the_knee() {
+    let points = two_lines(0.000_1, 0.01, 11.0);
+    assert_eq!(points[verdict::choose(&points, 0.15)].k, 16);
+    assert_eq!(verdict::refinement(&points, 0.15), Some(11));
+    assert_eq!(verdict::refinement(&points[..1], 0.15), None);
+}
+
+#[test]
+fn predicts_the_knee() {
+    // Waits as long as the processor time, and room at the server: waits + 1.
+    assert_eq!(verdict::predicted_knee(0.001, 0.002, 1e9), 3.0);
+    assert_eq!(verdict::predicted_knee(0.0, 0.01, 32.0), 32.0);
+    let observed = verdict::observed_knee(&two_lines(0.001, 0.015, 1e9)).unwrap();
+    assert!((observed - 16.0).abs() < 1e-6, "{observed}");
+}
