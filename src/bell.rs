@@ -6,35 +6,42 @@
 //! There are two copies. The owner's thread uses `near`; other threads use `far`, behind one word:
 //!
 //! ```text
-//!             register                    ring
-//!   IDLE ───────────────▶ REGISTERING      │
-//!    ▲  ◀───────────────      │            │ IDLE ──▶ WAKING: takes the waker, back to IDLE,
-//!    │        done            │ rung       │          then wakes it
-//!    │                        ▼            │ REGISTERING ──▶ REGISTERING|WAKING: leaves it
-//!    └─ wakes it ── REGISTERING|WAKING     │          to the one who registers
+//!             register                            ring
+//!   EMPTY, FULL ──────▶ REGISTERING               FULL ──▶ FULL|WAKING: takes the waker, EMPTY,
+//!          ▲                 │     │                       then wakes it
+//!          │   FULL: done    │     │ rung          EMPTY ──▶ EMPTY|WAKING ──▶ EMPTY
+//!          ├─────────────────┘     ▼               REGISTERING ──▶ REGISTERING|WAKING: leaves it
+//!          └─ EMPTY: wakes it ── REGISTERING|WAKING        to the one who registers
 //! ```
+//!
+//! A ring may come late, after the wake that caused it was drained and the parent was registered
+//! anew: it wakes the parent for nothing, and *uses up the registration*. So the owner reads from
+//! `state` whether `far` is still there, each time; to infer it from what was drained loses wakes.
 //!
 //! # Invariants
 //!
-//! 1. `near`, `armed` and `registered` are touched on the owner's thread only: the block that
-//!    holds this bell sends every other thread to [`Bell::ring`].
-//! 2. `far` is touched only by who moved `state` out of IDLE, until it moves it back.
+//! 1. `near`, `armed` and `closed` are touched on the owner's thread only: the block that holds
+//!    this bell sends every other thread to [`Bell::ring`].
+//! 2. `far` is touched only by who moved `state` to REGISTERING, or set WAKING on EMPTY or FULL,
+//!    until it moves it on.
 //! 3. Only the owner registers, so two never meet in REGISTERING.
+//! 4. FULL: `far` equals the last parent that was armed.
 
 use crate::sync::{AtomicUsize, Cell, Ordering, UnsafeCell};
 use crate::wake::{Bell, vtable};
 use std::task::{RawWakerVTable, Waker};
 
-const IDLE: usize = 0;
-const REGISTERING: usize = 1;
-const WAKING: usize = 2;
+const EMPTY: usize = 0;
+const FULL: usize = 1;
+const REGISTERING: usize = 2;
+const WAKING: usize = 4;
 
 pub(crate) struct ParentBell {
     /// The next wake on this thread has to tell the parent: the batch waits outside its poll.
     armed: Cell<bool>,
     near: Cell<Option<Waker>>,
-    /// `far` holds a copy of `near`.
-    registered: Cell<bool>,
+    /// The batch is gone: nothing is kept any more.
+    closed: Cell<bool>,
     state: AtomicUsize,
     far: UnsafeCell<Option<Waker>>,
 }
@@ -48,8 +55,8 @@ impl ParentBell {
         Self {
             armed: Cell::new(false),
             near: Cell::new(None),
-            registered: Cell::new(false),
-            state: AtomicUsize::new(IDLE),
+            closed: Cell::new(false),
+            state: AtomicUsize::new(EMPTY),
             far: UnsafeCell::new(None),
         }
     }
@@ -66,48 +73,41 @@ impl ParentBell {
         let same = near.as_ref().is_some_and(|near| near.will_wake(parent));
         let near = if same { near } else { Some(parent.clone()) };
         drop(self.near.replace(near));
-        if !(same && self.registered.get()) {
-            self.registered.set(self.register(parent.clone()));
+        if !same || self.state.load(Ordering::Relaxed) != FULL {
+            self.register(parent.clone());
         }
         self.armed.set(true);
-    }
-
-    /// A remote wake came in, so `far` may have been used up.
-    pub(crate) fn forget_far(&self) {
-        self.registered.set(false);
     }
 
     /// The batch is gone: lets go of the parent.
     pub(crate) fn close(&self) {
         self.disarm();
-        self.forget_far();
+        self.closed.set(true);
         drop(self.near.replace(None));
         drop(self.take_far());
     }
 
-    /// Whether the waker now stands in `far`. If not, it was woken.
-    fn register(&self, waker: Waker) -> bool {
-        let acquire = (Ordering::Acquire, Ordering::Acquire);
-        if self.state.compare_exchange(IDLE, REGISTERING, acquire.0, acquire.1).is_err() {
+    fn register(&self, waker: Waker) {
+        let now = self.state.load(Ordering::Relaxed);
+        let (begin, end) = (Ordering::Acquire, Ordering::AcqRel);
+        if now & WAKING != 0
+            || self.state.compare_exchange(now, REGISTERING, begin, Ordering::Relaxed).is_err()
+        {
             // The parent is being woken this very moment, perhaps through an older waker.
             waker.wake();
-            return false;
+            return;
         }
         // SAFETY: this thread moved `state` to REGISTERING (invariant 2).
         let old = self.far.with_mut(|far| unsafe { (*far).replace(waker) });
-        let done =
-            self.state.compare_exchange(REGISTERING, IDLE, Ordering::AcqRel, Ordering::Acquire);
-        let stands = done.is_ok();
-        if !stands {
+        if self.state.compare_exchange(REGISTERING, FULL, end, Ordering::Acquire).is_err() {
             // SAFETY: whoever rang found REGISTERING and left `far` to this thread.
             let rung = self.far.with_mut(|far| unsafe { (*far).take() });
-            self.state.swap(IDLE, Ordering::AcqRel);
+            self.state.store(EMPTY, Ordering::Release);
             if let Some(waker) = rung {
                 waker.wake();
             }
         }
         drop(old);
-        stands
     }
 
     /// The first wake on this thread since `arm`.
@@ -118,20 +118,19 @@ impl ParentBell {
         if let Some(parent) = self.near.replace(None) {
             parent.wake_by_ref();
             match self.near.replace(None) {
-                // Unless the batch was closed meanwhile, which unregisters.
-                None if self.registered.get() => self.near.set(Some(parent)),
+                None if !self.closed.get() => self.near.set(Some(parent)),
                 newer => self.near.set(newer),
             }
         }
     }
 
     fn take_far(&self) -> Option<Waker> {
-        if self.state.fetch_or(WAKING, Ordering::AcqRel) != IDLE {
+        if self.state.fetch_or(WAKING, Ordering::AcqRel) & (REGISTERING | WAKING) != 0 {
             return None;
         }
-        // SAFETY: this thread moved `state` from IDLE to WAKING (invariant 2).
+        // SAFETY: this thread set WAKING on EMPTY or FULL (invariant 2).
         let waker = self.far.with_mut(|far| unsafe { (*far).take() });
-        self.state.fetch_and(!WAKING, Ordering::Release);
+        self.state.store(EMPTY, Ordering::Release);
         waker
     }
 }

@@ -60,7 +60,7 @@ pub(crate) type Root<'a> = Pin<&'a mut dyn Future<Output = ()>>;
 /// One turn of the wheel. With `sleep`, it ends only once there is something to do again.
 pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -> io::Result<Turn> {
     let Core { wakes, ring, timers, reactor, polls } = core;
-    let mut turn = Turn { woken_outside: wakes.drain().unwrap_or(0), ..Turn::default() };
+    let mut turn = Turn { woken_outside: wakes.drain(), ..Turn::default() };
 
     // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next revolution.
     for slot in wakes.turn() {

@@ -366,20 +366,19 @@ impl<B: Bell> Wakes<B> {
         !self.ready().is_empty()
     }
 
-    /// Takes in what other threads have woken and ends a sleep. `None`: nobody called meanwhile;
-    /// else how many tags were marked, which may be none if an earlier drain had them already.
+    /// Takes in what other threads have woken and ends a sleep. Returns how many tags that was.
     #[inline(always)]
-    pub(crate) fn drain(&self) -> Option<usize> {
+    pub(crate) fn drain(&self) -> usize {
         // A wake that happens before this call is seen even by a relaxed load; any other may as
         // well come later. Only falling asleep needs the exchange.
         match self.head().shared.summary.load(Ordering::Relaxed) {
-            0 => None,
+            0 => 0,
             _ => self.take_remote(),
         }
     }
 
     #[cold]
-    fn take_remote(&self) -> Option<usize> {
+    fn take_remote(&self) -> usize {
         let (ready, remote) = (self.ready(), self.remote());
         let mut count = 0;
         let groups = self.head().shared.summary.swap(0, Ordering::AcqRel) & !PARKED;
@@ -395,7 +394,7 @@ impl<B: Bell> Wakes<B> {
                 }
             }
         }
-        (groups != 0).then_some(count)
+        count
     }
 
     /// Begins a turn: what is ready now becomes its snapshot. Wakes from here on, those of tags

@@ -133,8 +133,8 @@ fn refuses_bad_usage() {
 fn two_lines(cpu: f64, waits: f64, places: f64) -> Vec<Point> {
     let at = |k: usize| {
         let rate = (k as f64 / (cpu + waits)).min(1.0 / cpu).min(places / waits);
-        let (slowest, fastest) = (0.99 * rate, 1.01 * rate);
-        Point { k, rate, slowest, fastest, busy: Some(rate * cpu), failed: 0.0 }
+        let (low, high) = (0.99 * rate, 1.01 * rate);
+        Point { k, rate, low, high, busy: Some(rate * cpu), failed: 0.0 }
     };
     [1, 2, 4, 8, 16, 32, 64].map(at).to_vec()
 }
@@ -162,12 +162,12 @@ fn knows_what_is_full() {
 fn prefers_fewer_where_more_is_not_clearly_better() {
     let mut points = two_lines(0.000_1, 0.01, 8.0);
     for point in &mut points[4..] {
-        (point.rate, point.slowest, point.fastest) = (700.0, 690.0, 710.0);
+        (point.rate, point.low, point.high) = (700.0, 690.0, 710.0);
     }
     assert_eq!(judge(&points, None), (8, Why::GetsWorse));
 
     let mut points = two_lines(0.000_1, 0.01, 16.0);
-    points[3].fastest = points[4].rate;
+    points[3].high = points[4].rate;
     assert_eq!(judge(&points[..5], None), (8, Why::Unclear(16)));
 
     let mut points = two_lines(0.000_1, 0.01, 16.0);

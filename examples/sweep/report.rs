@@ -12,22 +12,25 @@ const DRIFT: f64 = 0.1;
 /// So much waiting for a processor makes a rate a matter of luck.
 const HINDERED: f64 = 0.1;
 
-/// What was measured.
+/// What was asked for.
 pub(crate) fn intro(options: &Options) -> String {
     let peer = match &options.peer {
         Peer::Url(url) => url.clone(),
-        Peer::Own { delay, places } => format!(
-            "a server of its own with L = {:.1} ms per request and S = {places} places",
-            delay.as_secs_f64() * 1e3
-        ),
+        Peer::Own { delay, places } => {
+            format!(
+                "its own, L = {} ms per request, S = {places} places",
+                delay.as_secs_f64() * 1e3
+            )
+        }
     };
     format!(
-        "An item: W = {} requests, one after the other, to {peer}; then {:.0} µs of work.\n",
+        "An item: W = {} requests, one after the other, then {} µs of work.\nThe server: {peer}.\n",
         options.requests,
         options.cpu.as_secs_f64() * 1e6
     )
 }
 
+/// What came of it.
 pub(crate) fn report(findings: &Findings, options: &Options) -> String {
     let points = findings.points();
     let chosen = verdict::choose(&points, options.beta);
@@ -158,7 +161,7 @@ fn doubts(control: &Control, chosen: &Row) -> String {
     let drift = control.drift();
     let percent = drift * 100.0;
     let seen = format!(
-        "K = {k}, measured first of all and last of all, did {first:.1} and\n{last:.1} items/s \
+        "K = {k}, measured first of all and last of all, did {first:.0} and\n{last:.0} items/s \
          ({percent:+.1} %)"
     );
     let mut text = match drift.abs() <= DRIFT {

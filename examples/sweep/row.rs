@@ -16,16 +16,20 @@ impl Row {
     pub(crate) fn point(&self) -> Point {
         let mut rates: Vec<f64> = self.samples.iter().map(Sample::per_second).collect();
         rates.sort_unstable_by(f64::total_cmp);
-        let middle = rates.len() / 2;
-        let rate = match rates.len() % 2 {
+        let count = rates.len();
+        let middle = count / 2;
+        let rate = match count % 2 {
             0 => (rates[middle - 1] + rates[middle]) / 2.0,
             _ => rates[middle],
         };
+        // The median's interval of some 95 %, from the ranks alone: the binomial distribution says
+        // how many of the extremes to leave out. Of fewer than 8 measurements, none.
+        let out = (count as f64 / 2.0 - 0.98 * (count as f64).sqrt()).max(0.0) as usize;
         Point {
             k: self.k,
             rate,
-            slowest: rates[0],
-            fastest: rates[rates.len() - 1],
+            low: rates[out],
+            high: rates[count - 1 - out],
             busy: self.part(|used| used.ran + used.waited),
             failed: self.failed() as f64 / self.items() as f64,
         }

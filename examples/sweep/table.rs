@@ -8,7 +8,7 @@ const HEADER: &str = "    K  items/s       (min - max)     e  p50 ms  p99 ms  in
                       RSS MiB  errors";
 
 const LEGEND: &str = "\
-items/s: the median of the repetitions, and the extremes.
+items/s: the median of the repetitions, and its interval: their extremes, if they are few.
 e: elasticity, how many % more items/s each 1 % more of K brought, since the row above.
 p50, p99: latency of an item, from admission to completion.
 in flight: Little's law, rate times mean latency. K not reached: it is off K by 3 % or more. The
@@ -26,7 +26,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let cells = [
             format!("{:5}", point.k),
             format!("{:>8}", rate(point.rate)),
-            format!("{:>17}", format!("({} - {})", rate(point.slowest), rate(point.fastest))),
+            format!("{:>17}", format!("({} - {})", rate(point.low), rate(point.high))),
             cell(5, 2, before.map(|before| verdict::elasticity(before, point))),
             cell(7, 2, Some(row.latency(0.5))),
             cell(7, 2, Some(row.latency(0.99))),

@@ -4,10 +4,10 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Point {
     pub(crate) k: usize,
-    /// Items per second: the median of the repetitions, and the extremes.
+    /// Items per second: the median of the repetitions, and the interval that it is good for.
     pub(crate) rate: f64,
-    pub(crate) slowest: f64,
-    pub(crate) fastest: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
     /// The share of the time in which the thread did not sleep, if known.
     pub(crate) busy: Option<f64>,
     /// The share of the items that failed.
@@ -29,12 +29,12 @@ pub(crate) fn elasticity(from: &Point, to: &Point) -> f64 {
 
 /// Overlapping intervals do not tell two Ks apart: then the smaller one wins.
 fn is_worth_it(from: &Point, to: &Point, beta: f64) -> bool {
-    elasticity(from, to) >= beta && to.slowest > from.fastest
+    elasticity(from, to) >= beta && to.low > from.high
 }
 
 /// Clearly worse: beyond the noise, and by more than one would shrug at.
 fn is_worse(from: &Point, to: &Point) -> bool {
-    to.fastest < from.slowest && to.rate < 0.97 * from.rate
+    to.high < from.low && to.rate < 0.97 * from.rate
 }
 
 /// The smallest K from which no larger one is worth it.

@@ -185,9 +185,7 @@ where
     /// failed start others. Returns the number of polls.
     fn turn(&mut self) -> usize {
         let Wheel { slots, wakes } = &mut self.wheel;
-        if wakes.drain().is_some() {
-            wakes.bell().forget_far();
-        }
+        wakes.drain();
         let mut polls = 0;
         for slot in wakes.turn() {
             let waker = wakes.waker(slot);

@@ -206,9 +206,7 @@ fn rest(wakes: &Wakes<ParentBell>, parent: &Waker) {
 /// What `Run::poll` does at its beginning.
 fn begin(wakes: &Wakes<ParentBell>) -> usize {
     wakes.bell().disarm();
-    if wakes.drain().is_some() {
-        wakes.bell().forget_far();
-    }
+    wakes.drain();
     wakes.turn().count()
 }
 
