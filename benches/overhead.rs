@@ -14,6 +14,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 type Work = Box<dyn FnMut() -> u64>;
+/// Its name, its number of units, and who does it.
+type Row = (String, u64, Vec<(&'static str, Work)>);
 
 const ROUNDS: usize = 7;
 
@@ -223,7 +225,7 @@ fn cpu_now(start: Instant) -> u64 {
 fn main() {
     let start = Instant::now();
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let mut rows: Vec<(String, u64, Vec<(&str, Work)>)> = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     let mut row = |name: String, units: u64, works: Vec<(&'static str, Work)>| {
         if only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
             rows.push((name, units, works));

@@ -41,10 +41,10 @@ fn cancelling_a_node_cancels_exactly_its_subtree() {
                 7..9 => drop(tokens[at].take()),
                 _ => {
                     token.cancel();
-                    for node in 0..parents.len() {
+                    for (node, cancelled) in cancelled.iter_mut().enumerate() {
                         let mut above = Some(node);
                         while let Some(ancestor) = above {
-                            cancelled[node] |= ancestor == at;
+                            *cancelled |= ancestor == at;
                             above = parents[ancestor];
                         }
                     }

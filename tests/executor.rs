@@ -480,8 +480,9 @@ fn wakers_and_handles_outlive_their_runtime() {
     counts.wake();
     let waker = counts.waker.take().unwrap();
     std::thread::spawn(move || {
-        waker.wake_by_ref();
-        waker.clone().wake();
+        let twin = waker.clone();
+        waker.wake();
+        twin.wake_by_ref();
     })
     .join()
     .unwrap();

@@ -77,7 +77,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
         }
     }
     let peer = match url {
-        Some(_) if delay.or(places.map(|_| 0.0)).is_some() => {
+        Some(_) if delay.is_some() || places.is_some() => {
             return Err(
                 "--delay and --capacity are for the sweep's own server, not for a --url".into()
             );

@@ -54,7 +54,8 @@ pub(crate) async fn run(load: &Load, options: &Options) -> io::Result<Findings> 
     for k in planned {
         bench.measure(k).await?;
     }
-    for _ in 0..if *refine { REFINEMENTS } else { 0 } {
+    let refinements = if *refine { REFINEMENTS } else { 0 };
+    for _ in 0..refinements {
         let Some(k) = verdict::refinement(&points(&bench.rows), *beta) else { break };
         bench.progress.more(*repetitions);
         for _ in 0..*repetitions {

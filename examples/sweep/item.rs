@@ -27,7 +27,7 @@ impl Load {
         Ok(Self { target, addresses, requests, work, idle })
     }
 
-    /// Whether it works at all: at best at once, at worst not at the third attempt either.
+    /// Whether it works at all. One failure proves nothing, three in a row do.
     pub(crate) async fn check(&self) -> io::Result<()> {
         let mut result = self.item().await;
         for _ in 0..2 {
@@ -67,7 +67,7 @@ impl Load {
         let kept = self.idle.borrow_mut().pop();
         if let Some(kept) = kept {
             match self.get_on(kept).await {
-                // The server had waited long enough for us. Then it has not seen this request.
+                // The server had waited long enough for us. A GET may be repeated.
                 Err(error) if is_closed(&error) => {}
                 result => return result,
             }

@@ -137,7 +137,7 @@ fn folklore(points: &[Point], k: usize) -> String {
 fn memory(row: &Row) -> String {
     let bytes = row.samples[0].slot_bytes;
     format!(
-        "Memory: an item's future has {bytes} bytes, so {} slots take {} KiB.\n",
+        "Memory: an item's future has {bytes} bytes, so a batch with K = {} has {} KiB of slots.\n",
         row.k,
         (bytes * row.k).div_ceil(1024)
     )

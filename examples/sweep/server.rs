@@ -14,6 +14,10 @@ use tokio::sync::Semaphore;
 /// A request head must fit.
 const MAX_HEAD: usize = 8 << 10;
 
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ndone\n";
+const BAD_REQUEST: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 pub(crate) struct Server {
     address: SocketAddr,
     stop: CancellationToken,
@@ -29,23 +33,18 @@ impl Server {
         let thread = thread::spawn({
             let stop = stop.clone();
             move || {
-                let mut runtime = match Runtime::builder().slots(connections).build() {
-                    Ok(runtime) => runtime,
-                    Err(error) => return drop(sender.send(Err(error))),
+                let serve = async {
+                    // A socket belongs to the runtime in which it was made, so it is made in here.
+                    let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+                    let _ = sender.send(Ok(listener.local_addr()?));
+                    let accepting = accept_all(&listener, Service::new(delay, places));
+                    stop.run_until_cancelled(accepting).await;
+                    Ok(())
                 };
-                // A listener belongs to the runtime in which it was made, so it is made in there.
-                runtime.block_on(async {
-                    let bound = TcpListener::bind(([127, 0, 0, 1], 0).into())
-                        .and_then(|listener| Ok((listener.local_addr()?, listener)));
-                    match bound {
-                        Err(error) => drop(sender.send(Err(error))),
-                        Ok((address, listener)) => {
-                            drop(sender.send(Ok(address)));
-                            let accepting = accept_all(&listener, Service::new(delay, places));
-                            stop.run_until_cancelled(accepting).await;
-                        }
-                    }
-                });
+                let runtime = Runtime::builder().slots(connections).build();
+                if let Err(error) = runtime.and_then(|mut runtime| runtime.block_on(serve)) {
+                    let _ = sender.send(Err(error));
+                }
             }
         });
         let address = receiver.recv().expect("the server says how its start went")?;
@@ -111,12 +110,7 @@ async fn keep_alive(mut stream: TcpStream, service: &Service) -> io::Result<()> 
                 Parsed::Complete(request) => break request,
                 Parsed::Partial if received.len() < MAX_HEAD => {}
                 Parsed::Partial | Parsed::Bad => {
-                    return stream
-                        .write_all(
-                            b"HTTP/1.1 400 Bad Request\r\n\
-                        Connection: close\r\nContent-Length: 0\r\n\r\n",
-                        )
-                        .await;
+                    return stream.write_all(BAD_REQUEST).await;
                 }
             }
             match stream.read(&mut buffer).await? {
@@ -126,7 +120,7 @@ async fn keep_alive(mut stream: TcpStream, service: &Service) -> io::Result<()> 
         };
         received.drain(..request.head);
         service.serve_one().await;
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ndone\n").await?;
+        stream.write_all(OK).await?;
         if request.close {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use crate::row::Row;
 use crate::verdict;
 use std::fmt::Write;
 
-const HEADER: &str = "    K  items/s       (min - max)     e  p50 ms  p99 ms  in flight  µs/item   busy  \
+const HEADER: &str = "    K  items/s        (interval)     e  p50 ms  p99 ms  in flight  µs/item   busy  \
                       RSS MiB  errors";
 
 const LEGEND: &str = "\
