@@ -2,9 +2,10 @@
 //!
 //! A summary bit stands for a group of `1 << shift` words. Invariants:
 //!
-//! 1. A set bit lies in a group whose summary bit is set. The converse may lag: a summary bit
-//!    may outlive the last bit of its group until the next search walks over the group.
-//! 2. `is_empty` is exact for a set that only ever grows and is emptied by `move_into`.
+//! 1. A set of one word has no use for the summary, and does not keep it. In a larger one, a set
+//!    bit lies in a group whose summary bit is set. The converse may lag: a summary bit may
+//!    outlive the last bit of its group until the next search walks over the group.
+//! 2. `is_empty` is exact for a set that only ever grows and is emptied as a whole.
 //!
 //! The words live elsewhere (in a box, or in the block that wakers share), so a [`Bits`] is a
 //! borrowed view. All of it is `Cell`: user code may set bits while a walk is under way.
@@ -58,7 +59,9 @@ impl Bits<'_> {
     #[inline(always)]
     pub(crate) fn merge(self, word: usize, mask: usize) {
         self.words[word].set(self.words[word].get() | mask);
-        self.summary.set(self.summary.get() | 1 << (word >> self.shift));
+        if self.words.len() > 1 {
+            self.summary.set(self.summary.get() | 1 << (word >> self.shift));
+        }
     }
 
     #[inline(always)]
@@ -70,54 +73,70 @@ impl Bits<'_> {
     /// Invariant 2 says for which sets.
     #[inline(always)]
     pub(crate) fn is_empty(self) -> bool {
-        self.summary.get() == 0
+        match self.words {
+            [word] => word.get() == 0,
+            _ => self.summary.get() == 0,
+        }
     }
 
-    /// Empties this set into `other`, which keeps what it had.
-    #[inline]
-    pub(crate) fn move_into(self, other: Self) {
-        for group in ones(self.summary.replace(0)) {
-            let first = group << self.shift;
-            for word in first..self.words.len().min(first + (1 << self.shift)) {
-                let mask = self.words[word].replace(0);
-                if mask != 0 {
-                    other.merge(word, mask);
-                }
-            }
+    /// Empties this set, whose members come out in ascending order, one word of them at a time.
+    #[inline(always)]
+    pub(crate) fn drain(self) -> Drain {
+        match self.words {
+            [_] => Drain { groups: 0, next: 0, end: 1 },
+            _ => Drain { groups: self.summary.replace(0), next: 0, end: 0 },
         }
     }
 
     /// The lowest member.
     pub(crate) fn first(self) -> Option<usize> {
-        let word = self.first_word(0)?;
+        let word = self.first_word()?;
         Some(word * WORD + self.words[word].get().trailing_zeros() as usize)
     }
 
-    /// Empties the first word that is not empty, from word `from` on, and returns it.
-    pub(crate) fn take_word(self, from: usize) -> Option<(usize, usize)> {
-        let word = self.first_word(from)?;
-        Some((word, self.words[word].replace(0)))
-    }
-
-    /// The first word from `from` on that is not empty.
-    fn first_word(self, mut from: usize) -> Option<usize> {
-        while from < self.words.len() {
-            let groups = self.summary.get() & (usize::MAX << (from >> self.shift));
-            if groups == 0 {
-                return None;
-            }
-            let group = groups.trailing_zeros() as usize;
+    /// The first word that is not empty.
+    fn first_word(self) -> Option<usize> {
+        if let [word] = self.words {
+            return (word.get() != 0).then_some(0);
+        }
+        while self.summary.get() != 0 {
+            let group = self.summary.get().trailing_zeros() as usize;
             let first = group << self.shift;
             let end = self.words.len().min(first + (1 << self.shift));
-            if let Some(word) = (from.max(first)..end).find(|&word| self.words[word].get() != 0) {
+            if let Some(word) = (first..end).find(|&word| self.words[word].get() != 0) {
                 return Some(word);
             }
-            if from <= first {
-                self.summary.set(self.summary.get() & !(1 << group));
-            }
-            from = end;
+            self.summary.set(self.summary.get() & !(1 << group));
         }
         None
+    }
+}
+
+/// How far a set has been emptied. It borrows nothing: the set goes with each call.
+pub(crate) struct Drain {
+    groups: usize,
+    next: usize,
+    end: usize,
+}
+
+impl Drain {
+    /// The next word that is not empty, emptied by this, and its position.
+    pub(crate) fn next_word(&mut self, set: Bits<'_>) -> Option<(usize, usize)> {
+        loop {
+            while self.next < self.end {
+                self.next += 1;
+                let mask = set.words[self.next - 1].replace(0);
+                if mask != 0 {
+                    return Some((self.next - 1, mask));
+                }
+            }
+            if self.groups == 0 {
+                return None;
+            }
+            self.next = (self.groups.trailing_zeros() as usize) << set.shift;
+            self.end = set.words.len().min(self.next + (1 << set.shift));
+            self.groups &= self.groups - 1;
+        }
     }
 }
 
@@ -191,7 +210,7 @@ mod tests {
             seed as usize
         };
         for len in SIZES {
-            let (set, other) = (empty(len), empty(len));
+            let set = empty(len);
             let mut model = BTreeSet::new();
             for _ in 0..2_000 {
                 let index = random() % len;
@@ -207,16 +226,13 @@ mod tests {
                     _ => assert_eq!(set.view().first(), model.first().copied(), "{len}"),
                 }
             }
-            set.view().move_into(other.view());
-            assert!(set.view().is_empty());
-            assert_eq!(other.view().is_empty(), model.is_empty());
-            let mut from = 0;
-            while let Some((word, mask)) = other.view().take_word(from) {
-                from = word;
+            let mut drain = set.view().drain();
+            while let Some((word, mask)) = drain.next_word(set.view()) {
                 for bit in ones(mask) {
                     assert_eq!(model.pop_first(), Some(word * WORD + bit), "{len}");
                 }
             }
+            assert!(set.view().is_empty());
             assert!(model.is_empty());
         }
     }

@@ -63,9 +63,8 @@ pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -
     let mut turn = Turn { woken_outside: wakes.drain(), ..Turn::default() };
 
     // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next revolution.
-    for slot in wakes.turn() {
+    for (slot, waker) in wakes.turn() {
         reactor.refill_budget();
-        let waker = wakes.waker(slot);
         let cx = &mut Context::from_waker(&waker);
         let poll = match &mut root {
             Some(root) if slot == ring.slots() => Some(root.as_mut().poll(cx)),

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!           block (one allocation, reference counted)
-//! ┌──────┬─────────┬───────┬──────┬───────────────┬────────┬────────┬─────────────┐
-//! │ refs │ summary │ owner │ bell │ tags 0 1 … n-1│ ready  │  turn  │ remote words│
-//! └──────┴─────────┴───────┴──────┴───────▲───────┴────────┴────────┴─────────────┘
+//! ┌──────┬─────────┬───────┬──────┬───────────────┬───────┬───────┬──────────────┐
+//! │ refs │ summary │ owner │ bell │ tags 0 1 … n-1│ set 0 │ set 1 │ remote words │
+//! └──────┴─────────┴───────┴──────┴───────▲───────┴───────┴───────┴──────────────┘
 //!                                         │
 //!  Waker { data ───────────────────────────, vtable }
 //! ```
@@ -19,7 +19,7 @@
 //!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] hold one.
 //! 2. No `&mut` to the block exists after its construction. `owner`, the layout fields and the
 //!    tags are never written again.
-//! 3. `ready`, `turn` and their summaries are touched on the thread `owner` only, where
+//! 3. The two sets and `waking` are touched on the thread `owner` only, where
 //!    the block was made: `Wakes` is `!Send`, and a waker compares thread identities first. Any
 //!    other thread touches only `refs`, `summary`, the remote words (atomics, each on cache lines
 //!    of its own) and [`Bell::ring`].
@@ -40,7 +40,7 @@
 //!
 //! The bell rings at most once per sleep, and never while the owner is awake.
 
-use crate::bits::{Bits, WORD, ones, shift_for, words_for};
+use crate::bits::{Bits, Drain, WORD, ones, shift_for, words_for};
 use crate::sync::{AtomicUsize, Cell, Ordering, peek_thread_id, thread_id};
 use crossbeam_utils::CachePadded;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -82,11 +82,11 @@ struct Head<B> {
     len: usize,
     words: usize,
     shift: u32,
-    ready_summary: Cell<usize>,
-    turn_summary: Cell<usize>,
+    /// Which of the two sets wakes go into; a turn walks the other.
+    waking: Cell<usize>,
+    summaries: [Cell<usize>; 2],
+    sets: [*mut Cell<usize>; 2],
     tags: *const u32,
-    ready: *mut Cell<usize>,
-    turn: *mut Cell<usize>,
     remote: *mut CachePadded<AtomicUsize>,
 }
 
@@ -161,9 +161,9 @@ impl<B: Bell> Head<B> {
         // SAFETY: alive while the caller's reference is; `owner` is never written (invariant 2).
         if unsafe { (*head).owner } == peek_thread_id() {
             // SAFETY: this is the owner's thread (invariant 3).
-            unsafe { Self::ready(head).insert(index) };
+            unsafe { Self::set(head, 0) }.insert(index);
             // SAFETY: the block is alive and never mutably borrowed (invariant 2).
-            unsafe { (*head).bell.heard_locally() };
+            unsafe { &(*head).bell }.heard_locally();
         } else {
             // SAFETY: the block is alive.
             unsafe { Self::wake_remotely(head, index) };
@@ -207,8 +207,9 @@ impl<B: Bell> Head<B> {
         // it for loom only.
         let layout = unsafe {
             let words = (*head).words;
-            ptr::drop_in_place(ptr::slice_from_raw_parts_mut((*head).ready, words));
-            ptr::drop_in_place(ptr::slice_from_raw_parts_mut((*head).turn, words));
+            for set in (*head).sets {
+                ptr::drop_in_place(ptr::slice_from_raw_parts_mut(set, words));
+            }
             ptr::drop_in_place(ptr::slice_from_raw_parts_mut((*head).remote, words));
             let layout = (*head).layout;
             ptr::drop_in_place(head);
@@ -218,15 +219,18 @@ impl<B: Bell> Head<B> {
         unsafe { dealloc(head.cast(), layout) };
     }
 
+    /// The set that wakes go into (`turned` = 0), or the other one (1).
+    ///
     /// # Safety
     /// The block outlives the view, and this is its owner's thread.
     #[inline(always)]
-    unsafe fn ready<'a>(head: *const Self) -> Bits<'a> {
+    unsafe fn set<'a>(head: *const Self, turned: usize) -> Bits<'a> {
         // SAFETY: invariants 2 and 3; `words` cells were written there.
         unsafe {
+            let at = (*head).waking.get() ^ turned;
             Bits {
-                summary: &(*head).ready_summary,
-                words: std::slice::from_raw_parts((*head).ready, (*head).words),
+                summary: &(*head).summaries[at],
+                words: std::slice::from_raw_parts((*head).sets[at], (*head).words),
                 shift: (*head).shift,
             }
         }
@@ -262,13 +266,13 @@ impl<B: Bell> Wakes<B> {
         let plan = || {
             let (layout, tag) = Layout::new::<Head<B>>().extend(Layout::array::<u32>(tags)?)?;
             let cells = Layout::array::<Cell<usize>>(words)?;
-            let (layout, ready) = layout.extend(cells)?;
-            let (layout, turn) = layout.extend(cells)?;
+            let (layout, one) = layout.extend(cells)?;
+            let (layout, other) = layout.extend(cells)?;
             let remote = Layout::array::<CachePadded<AtomicUsize>>(words)?;
             let (layout, remote) = layout.extend(remote)?;
-            Ok::<_, std::alloc::LayoutError>((layout.pad_to_align(), tag, ready, turn, remote))
+            Ok::<_, std::alloc::LayoutError>((layout.pad_to_align(), tag, [one, other], remote))
         };
-        let (layout, tag, ready, turn, remote) = plan().expect("the ring's limit keeps this small");
+        let (layout, tag, sets, remote) = plan().expect("the ring's limit keeps this small");
         assert_eq!(tag, Head::<B>::TAGS);
         // SAFETY: a head is in it, so the size is not zero.
         let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {
@@ -278,18 +282,15 @@ impl<B: Bell> Wakes<B> {
         // SAFETY: each array lies where `plan` put it, inside the fresh allocation, and every
         // element is written before anything can read it.
         unsafe {
-            let (tags_at, ready, turn, remote) = (
-                block.add(tag).cast::<u32>(),
-                block.add(ready).cast::<Cell<usize>>(),
-                block.add(turn).cast::<Cell<usize>>(),
-                block.add(remote).cast::<CachePadded<AtomicUsize>>(),
-            );
+            let tags_at = block.add(tag).cast::<u32>();
+            let sets = sets.map(|set| block.add(set).cast::<Cell<usize>>());
+            let remote = block.add(remote).cast::<CachePadded<AtomicUsize>>();
             for index in 0..tags {
                 tags_at.add(index).write(u32::try_from(index).expect("at most 2^32 tags"));
             }
             for word in 0..words {
-                ready.add(word).write(Cell::new(0));
-                turn.add(word).write(Cell::new(0));
+                sets[0].add(word).write(Cell::new(0));
+                sets[1].add(word).write(Cell::new(0));
                 remote.add(word).write(CachePadded::new(AtomicUsize::new(0)));
             }
             head.write(Head {
@@ -303,11 +304,10 @@ impl<B: Bell> Wakes<B> {
                 len: tags,
                 words,
                 shift: shift_for(words),
-                ready_summary: Cell::new(0),
-                turn_summary: Cell::new(0),
+                waking: Cell::new(0),
+                summaries: [Cell::new(0), Cell::new(0)],
+                sets: sets.map(NonNull::as_ptr),
                 tags: tags_at.as_ptr(),
-                ready: ready.as_ptr(),
-                turn: turn.as_ptr(),
                 remote: remote.as_ptr(),
             });
         }
@@ -323,15 +323,7 @@ impl<B: Bell> Wakes<B> {
     #[inline(always)]
     fn ready(&self) -> Bits<'_> {
         // SAFETY: this holds a reference and is on the owner's thread (invariant 3).
-        unsafe { Head::ready(self.head.as_ptr()) }
-    }
-
-    #[inline(always)]
-    fn snapshot(&self) -> Bits<'_> {
-        let head = self.head();
-        // SAFETY: invariants 2 and 3; `words` cells were written there.
-        let words = unsafe { std::slice::from_raw_parts(head.turn, head.words) };
-        Bits { summary: &head.turn_summary, words, shift: head.shift }
+        unsafe { Head::set(self.head.as_ptr(), 0) }
     }
 
     fn remote(&self) -> &[CachePadded<AtomicUsize>] {
@@ -344,9 +336,11 @@ impl<B: Bell> Wakes<B> {
     }
 
     /// The waker of tag `index`.
+    ///
+    /// # Safety
+    /// There is such a tag.
     #[inline(always)]
-    pub(crate) fn waker(&self, index: usize) -> LentWaker<'_> {
-        assert!(index < self.head().len, "no such tag");
+    unsafe fn waker(&self, index: usize) -> LentWaker<'_> {
         // SAFETY: the tag exists, and the pointer comes from the allocation (invariant 1).
         let data = unsafe { self.head().tags.add(index) };
         // SAFETY: the vtable's functions take a tag of a live block. The reference it stands on is
@@ -358,6 +352,7 @@ impl<B: Bell> Wakes<B> {
     /// Marks a tag as ready, as a wake on this thread does, but tells no bell.
     #[inline(always)]
     pub(crate) fn mark(&self, index: usize) {
+        assert!(index < self.head().len, "no such tag");
         self.ready().insert(index);
     }
 
@@ -398,16 +393,13 @@ impl<B: Bell> Wakes<B> {
     }
 
     /// Begins a turn: what is ready now becomes its snapshot. Wakes from here on, those of tags
-    /// that are still to come included, count for the next turn.
+    /// that are still to come included, go into the other set, and count for the next turn.
     #[inline(always)]
     pub(crate) fn turn(&self) -> Turn<'_, B> {
-        let ready = self.ready();
-        if let [word] = ready.words {
-            ready.summary.set(0);
-            return Turn { wakes: self, word: 0, mask: word.replace(0) };
-        }
-        ready.move_into(self.snapshot());
-        Turn { wakes: self, word: usize::MAX, mask: 0 }
+        let drain = self.ready().drain();
+        let waking = &self.head().waking;
+        waking.set(waking.get() ^ 1);
+        Turn { wakes: self, drain, word: 0, mask: 0 }
     }
 
     /// Says that the owner falls asleep. `false`: a remote wake came first; do not.
@@ -424,46 +416,49 @@ impl<B: Bell> Wakes<B> {
     }
 }
 
-/// The tags of one turn, in ascending order. Dropped before its end, because something unwinds,
-/// it leaves the tags that it has not named to the next turn.
+/// The tags of one turn, in ascending order, each with its waker. Dropped before its end, because
+/// something unwinds, it leaves the tags that it has not named to the next turn.
 pub(crate) struct Turn<'a, B: Bell> {
     wakes: &'a Wakes<B>,
+    drain: Drain,
     word: usize,
     mask: usize,
 }
 
-impl<B: Bell> Iterator for Turn<'_, B> {
-    type Item = usize;
+impl<'a, B: Bell> Iterator for Turn<'a, B> {
+    type Item = (usize, LentWaker<'a>);
 
     #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
+    fn next(&mut self) -> Option<Self::Item> {
         if self.mask == 0 && !self.load_word() {
             return None;
         }
         let bit = self.mask.trailing_zeros() as usize;
         self.mask &= self.mask - 1;
-        Some(self.word * WORD + bit)
+        let tag = self.word * WORD + bit;
+        // SAFETY: only bits of tags are ever set: by their wakers, and by `mark`, which checks.
+        Some((tag, unsafe { self.wakes.waker(tag) }))
     }
 }
 
 impl<B: Bell> Turn<'_, B> {
     fn load_word(&mut self) -> bool {
-        let snapshot = self.wakes.snapshot();
-        if snapshot.words.len() > 1 {
-            if let Some((word, mask)) = snapshot.take_word(self.word.wrapping_add(1)) {
-                (self.word, self.mask) = (word, mask);
-                return true;
+        // SAFETY: the `Wakes` holds a reference, and this is the owner's thread (invariant 3).
+        let set = unsafe { Head::set(self.wakes.head.as_ptr(), 1) };
+        match self.drain.next_word(set) {
+            Some(next) => {
+                (self.word, self.mask) = next;
+                true
             }
+            None => false,
         }
-        false
     }
 }
 
 impl<B: Bell> Drop for Turn<'_, B> {
     fn drop(&mut self) {
-        // Whole words that are left stay in the snapshot, which the next turn adds to.
-        if self.mask != 0 {
-            self.wakes.ready().merge(self.word, self.mask);
+        while self.mask != 0 || self.load_word() {
+            self.wakes.ready().merge(self.word, std::mem::take(&mut self.mask));
         }
     }
 }

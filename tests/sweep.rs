@@ -58,28 +58,29 @@ fn serve(status: &'static str) -> SocketAddr {
 
 #[test]
 fn finds_the_knee_of_its_own_server() {
-    // The median of three: on a busy machine, one measurement says little.
-    let server = ["--capacity", "4", "--delay", "2"];
-    let time = ["--k", "1,2,4,8", "--seconds-per-point", "0.1", "--repetitions", "3"];
-    let output = sweep(&[&server[..], &time].concat());
+    // The numbers are real, and another program may spoil them: not five times in a row.
+    assert!((0..5).any(|_| finds_the_knee()), "neither growth up to K = 4, nor a K of 2 to 8");
+}
+
+fn finds_the_knee() -> bool {
+    let arguments = ["--k", "1,2,4,8", "--capacity", "4", "--delay", "2"];
+    let output = sweep(&[&arguments, QUICK].concat());
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{stderr}");
+    // Not a terminal, and still news for each of the five Ks, and for the two controls.
+    assert_eq!(stderr.lines().count(), 7, "{stderr}");
+    assert!(stdout.contains("\"Waits + 1\", K = 3, would have done"), "{stdout}");
+    assert!(stdout.contains("Predicted: K* ="), "{stdout}");
 
     let rows = rows(&stdout);
     let ks: Vec<usize> = rows.iter().map(|&(k, _)| k).collect();
     assert_eq!(ks, [1, 2, 3, 4, 8], "those asked for, and waits + 1: {stdout}");
-    let rate = |wanted| rows.iter().find(|&&(k, _)| k == wanted).unwrap().1;
-    assert!(rate(4) > 1.5 * rate(1), "four times, but for the noise: {stdout}");
     // 4 places, 2 waits of 2 ms: whatever the machine, hardly more than 1000.
     assert!(rows.iter().all(|&(_, rate)| rate <= 1200.0), "{stdout}");
-
+    let rate = |wanted| rows.iter().find(|&&(k, _)| k == wanted).unwrap().1;
     let recommended = stdout.lines().find_map(|line| line.strip_prefix("Use K = "));
     let k: usize = recommended.unwrap().split(':').next().unwrap().parse().unwrap();
-    assert!((2..=8).contains(&k), "{stdout}");
-    assert!(stdout.contains("\"Waits + 1\", K = 3, would have done"), "{stdout}");
-    assert!(stdout.contains("Predicted: K* ="), "{stdout}");
-    // Not a terminal, and still news: three times of each of the five Ks, and of the two controls.
-    assert_eq!(stderr.lines().count(), 17, "{stderr}");
+    rate(4) > 2.0 * rate(1) && (2..=8).contains(&k)
 }
 
 #[test]

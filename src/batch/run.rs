@@ -187,8 +187,7 @@ where
         let Wheel { slots, wakes } = &mut self.wheel;
         wakes.drain();
         let mut polls = 0;
-        for slot in wakes.turn() {
-            let waker = wakes.waker(slot);
+        for (slot, waker) in wakes.turn() {
             let Some(poll) = slots.poll(slot, &mut Context::from_waker(&waker)) else { continue };
             polls += 1;
             if let Poll::Ready((index, output)) = poll {

@@ -74,6 +74,12 @@ impl Payload {
     }
 }
 
+fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
+    assert!(tag < wakes.head().len);
+    // SAFETY: there is such a tag.
+    unsafe { wakes.waker(tag) }
+}
+
 fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = model.preemption_bound.or(Some(3));
@@ -86,7 +92,7 @@ fn run_until<B: Bell>(wakes: &Wakes<B>, tags: &[usize], mut sleep: impl FnMut())
     let all = tags.iter().fold(0, |all, tag| all | 1 << tag);
     loop {
         wakes.drain();
-        wakes.turn().for_each(|tag| seen |= 1 << tag);
+        wakes.turn().for_each(|(tag, _)| seen |= 1 << tag);
         if seen == all {
             return;
         }
@@ -102,7 +108,7 @@ fn a_wake_while_falling_asleep_is_not_lost_and_brings_its_payload() {
         let sleeper = Sleeper::new();
         let wakes = Wakes::new(1, sleeper.clone());
         let payload = Payload::new();
-        let (waker, written) = (wakes.waker(0).clone(), payload.clone());
+        let (waker, written) = (waker_of(&wakes, 0).clone(), payload.clone());
         let thread = thread::spawn(move || {
             written.write();
             waker.wake();
@@ -120,7 +126,7 @@ fn two_wakers_of_one_word_and_a_sleeper() {
         let wakes = Wakes::new(2, sleeper.clone());
         let threads: Vec<_> = [0, 1]
             .map(|tag| {
-                let waker = wakes.waker(tag).clone();
+                let waker = waker_of(&wakes, tag).clone();
                 thread::spawn(move || waker.wake())
             })
             .into();
@@ -137,7 +143,7 @@ fn a_wake_on_a_bit_that_is_set_already_still_brings_its_payload() {
         let payloads = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
         let threads: Vec<_> = [0, 1]
             .map(|n| {
-                let (waker, payloads) = (wakes.waker(0).clone(), payloads.clone());
+                let (waker, payloads) = (waker_of(&wakes, 0).clone(), payloads.clone());
                 thread::spawn(move || {
                     payloads[n].store(1, Ordering::Relaxed);
                     waker.wake();
@@ -181,7 +187,7 @@ fn the_last_reference_may_be_dropped_abroad() {
         let alive = Arc::new(());
         let bell = Used(Payload(UnsafeCell::new(0)), alive.clone());
         let wakes = Wakes::new(2, bell);
-        let waker = wakes.waker(1).clone();
+        let waker = waker_of(&wakes, 1).clone();
         assert!(wakes.park());
         let thread = thread::spawn(move || {
             let twin = waker.clone();
@@ -217,7 +223,7 @@ fn a_batch_hears_of_a_remote_wake_through_its_parent() {
         let parent = sleeper.waker();
         let wakes = Wakes::new(1, ParentBell::new());
         let payload = Payload::new();
-        let (waker, written) = (wakes.waker(0).clone(), payload.clone());
+        let (waker, written) = (waker_of(&wakes, 0).clone(), payload.clone());
         let thread = thread::spawn(move || {
             written.write();
             waker.wake();
@@ -239,7 +245,7 @@ fn a_parent_that_is_replaced_hears_it_too() {
         let wakes = Wakes::new(2, ParentBell::new());
         let threads: Vec<_> = [0, 1]
             .map(|tag| {
-                let waker = wakes.waker(tag).clone();
+                let waker = waker_of(&wakes, tag).clone();
                 thread::spawn(move || waker.wake())
             })
             .into();
@@ -266,7 +272,7 @@ fn a_batch_is_dropped_while_it_is_being_woken() {
         let weak = Arc::downgrade(&sleeper.0);
         let wakes = Wakes::new(1, ParentBell::new());
         rest(&wakes, &sleeper.waker());
-        let waker = wakes.waker(0).clone();
+        let waker = waker_of(&wakes, 0).clone();
         let thread = thread::spawn(move || waker.wake());
         wakes.bell().close();
         drop(wakes);
