@@ -38,3 +38,56 @@ pub use join::JoinHandle;
 pub use runtime::{Builder, Runtime, block_on};
 pub use sched::Turn;
 pub use task::{Reserve, Slot, YieldNow, reserve, try_spawn, yield_now};
+
+/// Misuse that must not compile.
+///
+/// Tasks, handles, slots, sockets and batches stay on their thread:
+/// ```compile_fail,E0277
+/// let task = gondola::block_on(async { gondola::try_spawn(async {}).unwrap() });
+/// std::thread::spawn(move || drop(task));
+/// ```
+/// ```compile_fail,E0277
+/// let slot = gondola::block_on(gondola::reserve());
+/// std::thread::spawn(move || drop(slot));
+/// ```
+/// ```compile_fail,E0277
+/// fn send(stream: gondola::net::TcpStream) {
+///     std::thread::spawn(move || drop(stream));
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// let run = gondola::batch(0..3).limit(2).for_each(|_| async {});
+/// std::thread::spawn(move || gondola::block_on(run));
+/// ```
+/// ```compile_fail,E0277
+/// let runtime = gondola::Runtime::new().unwrap();
+/// std::thread::spawn(move || drop(runtime));
+/// ```
+/// A task outlives the scope that spawns it, so it cannot borrow from it; a batch can:
+/// ```compile_fail,E0597
+/// gondola::block_on(async {
+///     let local = String::from("local");
+///     gondola::try_spawn(async { local.len() }).unwrap().detach();
+/// });
+/// ```
+/// One read at a time, by the type:
+/// ```compile_fail,E0499
+/// async fn twice(stream: &mut gondola::net::TcpStream) {
+///     let (mut one, mut two) = ([0; 1], [0; 1]);
+///     let _ = futures::join!(stream.read(&mut one), stream.read(&mut two));
+/// }
+/// ```
+/// A fallible verb wants fallible futures:
+/// ```compile_fail,E0271
+/// gondola::batch(0..3).limit(2).try_for_each(|_| async { 1 });
+/// ```
+/// A reservation and a slot are used up:
+/// ```compile_fail,E0382
+/// gondola::block_on(async {
+///     let slot = gondola::reserve().await;
+///     let _a = slot.spawn(async {});
+///     let _b = slot.spawn(async {});
+/// });
+/// ```
+#[cfg(doctest)]
+mod must_not_compile {}

@@ -154,6 +154,8 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let _entered = context::enter(&self.core);
+        // No event will come any more: a destructor that would wait for a socket gets an error.
+        self.core.reactor.set_entered(false);
         self.core.ring.close();
     }
 }

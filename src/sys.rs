@@ -33,13 +33,12 @@ pub(crate) fn send_vectored(
     const FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     const FLAGS: libc::c_int = 0;
-    const MOST: usize = 1024;
 
     // SAFETY: all of its fields are integers or pointers, for which zero is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     // `IoSlice` is guaranteed to have the layout of `iovec`.
     message.msg_iov = buffers.as_ptr().cast_mut().cast();
-    message.msg_iovlen = buffers.len().min(MOST) as _;
+    message.msg_iovlen = buffers.len() as _;
     // SAFETY: `message` names `buffers`, alive for the call; sendmsg only reads them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, FLAGS) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())

@@ -251,7 +251,8 @@ fn h11_the_items_of_a_batch_share_one_budget() {
                         near.read(&mut [0]).await.unwrap();
                     }
                 })
-                .await;
+                .await
+                .unwrap();
         })
         .await;
         assert!(polls >= 4 * STUFFED / 128, "{polls} polls");

@@ -20,14 +20,14 @@ pub(super) struct Io<S: Source> {
 }
 
 impl<S: Source> Io<S> {
-    /// Registers a source with the current runtime; `ready` is what to assume of it at first.
-    pub(super) fn new(mut source: S, ready: bool) -> io::Result<Self> {
-        let reactor = match context::try_current() {
-            Some(core) => core.reactor.clone(),
-            None => return Err(io::Error::new(io::ErrorKind::NotConnected, NO_RUNTIME)),
-        };
+    /// Registers a source; `ready` is what to assume of it at first.
+    pub(super) fn new(reactor: Rc<Reactor>, mut source: S, ready: bool) -> io::Result<Self> {
         let token = reactor.register(&mut source, ready)?;
         Ok(Self { source, token, reactor })
+    }
+
+    pub(super) fn reactor(&self) -> Rc<Reactor> {
+        self.reactor.clone()
     }
 
     /// Runs `operation` until it says something other than `WouldBlock`, waiting in between.
@@ -51,7 +51,19 @@ impl<S: Source> Io<S> {
     }
 }
 
-const NO_RUNTIME: &str = "the gondola runtime of this socket is not running on this thread";
+/// Where a new socket will be registered; asked before anything is done to the outside world.
+pub(super) fn current_reactor() -> io::Result<Rc<Reactor>> {
+    match context::try_current() {
+        Some(core) if core.reactor.allows_sources() => Ok(core.reactor.clone()),
+        Some(_) => {
+            let why = "virtual time has no sockets: it could not tell when to advance";
+            Err(io::Error::new(io::ErrorKind::Unsupported, why))
+        }
+        None => Err(io::Error::new(io::ErrorKind::NotConnected, crate::error::NO_RUNTIME)),
+    }
+}
+
+const NOT_RUNNING: &str = "the gondola runtime of this socket is not running on this thread";
 
 impl<S: Source> Deref for Io<S> {
     type Target = S;
@@ -107,7 +119,7 @@ where
             }
         }
         if !reactor.is_entered() {
-            let error = io::Error::new(io::ErrorKind::NotConnected, NO_RUNTIME);
+            let error = io::Error::new(io::ErrorKind::NotConnected, NOT_RUNNING);
             return Poll::Ready(Err(error));
         }
         let ticket = *ticket.get_or_insert_with(|| reactor.new_ticket());

@@ -2,12 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::TcpStream;
-use super::io::Io;
-use crate::reactor::Direction;
+use super::io::{Io, current_reactor};
+use crate::reactor::{Direction, Reactor};
 use crate::time;
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long `accept` leaves the queue alone after an error that trying again at once would only
@@ -45,7 +46,8 @@ impl TcpListener {
     /// # Errors
     /// The system's; `NotConnected` outside a runtime; `Unsupported` under virtual time.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        Self::new(mio::net::TcpListener::bind(address)?)
+        let reactor = current_reactor()?;
+        Self::new(reactor, mio::net::TcpListener::bind(address)?)
     }
 
     /// Takes over a socket of std, which becomes non-blocking.
@@ -65,15 +67,16 @@ impl TcpListener {
     /// # .unwrap();
     /// ```
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        let reactor = current_reactor()?;
         listener.set_nonblocking(true)?;
-        Self::new(mio::net::TcpListener::from_std(listener))
+        Self::new(reactor, mio::net::TcpListener::from_std(listener))
     }
 
-    fn new(listener: mio::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { io: Io::new(listener, true)?, paused_until: Cell::new(None) })
+    fn new(reactor: Rc<Reactor>, listener: mio::net::TcpListener) -> io::Result<Self> {
+        Ok(Self { io: Io::new(reactor, listener, true)?, paused_until: Cell::new(None) })
     }
 
-    /// The next connection, and its peer.
+    /// The next connection, and its peer. The connection belongs to the listener's runtime.
     ///
     /// # Errors
     /// The system's. None of them ends the listener: a connection that its peer gave up while it
@@ -93,7 +96,8 @@ impl TcpListener {
             result => result,
         };
         let accepted = self.io.run(Direction::Read, accept).await;
-        let stream = accepted.and_then(|(stream, peer)| Ok((TcpStream::accepted(stream)?, peer)));
+        let stream = accepted
+            .and_then(|(stream, peer)| Ok((TcpStream::new(self.io.reactor(), stream)?, peer)));
         if stream.as_ref().is_err_and(means_exhausted) {
             self.paused_until.set(time::now().checked_add(PAUSE));
         }

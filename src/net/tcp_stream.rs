@@ -1,11 +1,12 @@
 //! The connected socket.
 #![forbid(unsafe_code)]
 
-use super::io::Io;
+use super::io::{Io, current_reactor};
 use super::tcp_split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
-use crate::reactor::Direction;
+use crate::reactor::{Direction, Reactor};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
 
 pub(super) type Stream = Io<mio::net::TcpStream>;
 
@@ -44,7 +45,8 @@ impl TcpStream {
     /// Dropping the future closes the socket.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         // The first event says that the attempt is decided, not how.
-        let io = Io::new(mio::net::TcpStream::connect(address)?, false)?;
+        let reactor = current_reactor()?;
+        let io = Io::new(reactor, mio::net::TcpStream::connect(address)?, false)?;
         io.run(Direction::Write, |stream: &mio::net::TcpStream| {
             if let Some(error) = stream.take_error()? {
                 return Err(error);
@@ -68,12 +70,13 @@ impl TcpStream {
     /// # Errors
     /// The system's; `NotConnected` outside a runtime; `Unsupported` under virtual time.
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        let reactor = current_reactor()?;
         stream.set_nonblocking(true)?;
-        Self::accepted(mio::net::TcpStream::from_std(stream))
+        Self::new(reactor, mio::net::TcpStream::from_std(stream))
     }
 
-    pub(super) fn accepted(stream: mio::net::TcpStream) -> io::Result<Self> {
-        Ok(Self { io: Io::new(stream, true)? })
+    pub(super) fn new(reactor: Rc<Reactor>, stream: mio::net::TcpStream) -> io::Result<Self> {
+        Ok(Self { io: Io::new(reactor, stream, true)? })
     }
 
     /// Shuts down reading, writing or both.
