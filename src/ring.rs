@@ -168,18 +168,16 @@ impl Ring {
     }
 
     /// Polls the task in a seat: `None` for a stale wake, which finds nobody there.
+    #[inline]
     pub(crate) fn poll(&self, seat: usize, cx: &mut Context<'_>) -> Option<Poll<()>> {
-        let task = self.seats[seat].take()?;
-        if !task.is_alive() {
-            self.seats[seat].set(Some(task));
-            return None;
-        }
+        let place = &self.seats[seat];
+        let task = place.take()?;
         let poll = task.poll(cx);
-        self.seats[seat].set(Some(task));
-        if poll.is_ready() {
+        place.set(Some(task));
+        if poll == Some(Poll::Ready(())) {
             self.give_up(seat);
         }
-        Some(poll)
+        poll
     }
 
     /// Drops every task, in seat order; from now on nothing is placed.

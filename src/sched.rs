@@ -67,14 +67,15 @@ pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -
         reactor.refill_budget();
         let cx = &mut Context::from_waker(&waker);
         let poll = match &mut root {
-            Some(root) if slot == ring.slots() => Some(root.as_mut().poll(cx)),
-            None if slot == ring.slots() => None,
-            _ => ring.poll(slot, cx),
+            _ if slot < ring.slots() => ring.poll(slot, cx),
+            Some(root) => Some(root.as_mut().poll(cx)),
+            None => None,
         };
         turn.polled += usize::from(poll.is_some());
-        turn.completed += usize::from(poll == Some(Poll::Ready(())));
-        if poll == Some(Poll::Ready(())) && slot == ring.slots() {
-            root = None;
+        if poll == Some(Poll::Ready(())) {
+            turn.completed += 1;
+            // The root's slot is the last.
+            root = root.filter(|_| slot < ring.slots());
         }
     }
 

@@ -262,8 +262,7 @@ impl TaskBox {
         unsafe { self.task.as_ref() }
     }
 
-    /// Whether the future is still there.
-    pub(crate) fn is_alive(&self) -> bool {
+    fn is_alive(&self) -> bool {
         matches!(self.header().state.get(), State::Running | State::Aborting)
     }
 
@@ -276,23 +275,24 @@ impl TaskBox {
     }
 
     /// Polls the task, or drops it if it was aborted. Ready: its future is gone, its output
-    /// stands for the handle, and the joiner has been woken.
-    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// stands for the handle, and the joiner has been woken. `None`: it was gone before.
+    #[inline]
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Option<Poll<()>> {
         let header = self.header();
-        if header.state.get() != State::Running {
-            self.cancel();
-            return Poll::Ready(());
-        }
-        let poll = header.vtable.get().poll;
-        // SAFETY: RUNNING, and the vtable is the occupant's (invariant 5). The ring takes this
-        // out of its seat for the poll, so that it cannot be polled from inside.
-        match unsafe { poll(self.task, cx) } {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
+        if header.state.get() == State::Running {
+            let poll = header.vtable.get().poll;
+            // SAFETY: RUNNING, and the vtable is the occupant's (invariant 5). The ring takes this
+            // out of its seat for the poll, so that it cannot be polled from inside.
+            let poll = unsafe { poll(self.task, cx) };
+            if poll.is_ready() {
                 self.wake_joiner();
-                Poll::Ready(())
             }
+            return Some(poll);
         }
+        self.is_alive().then(|| {
+            self.cancel();
+            Poll::Ready(())
+        })
     }
 
     /// Drops the future, if it is still alive; the handle will hear that it was cancelled.

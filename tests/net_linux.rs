@@ -221,10 +221,7 @@ fn the_queue_is_as_long_as_the_docs_say() {
 }
 
 /// Writes to a peer that has gone, in a process that SIGPIPE would end.
-fn assert_no_sigpipe(
-    name: &str,
-    write: impl AsyncFn(&mut TcpStream) -> std::io::Result<usize>,
-) {
+fn assert_no_sigpipe(name: &str, write: impl AsyncFn(&mut TcpStream) -> std::io::Result<usize>) {
     if !is_child() {
         return run_child(name, "");
     }
