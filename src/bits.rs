@@ -79,12 +79,13 @@ impl Bits<'_> {
         }
     }
 
-    /// Empties this set, whose members come out in ascending order, one word of them at a time.
+    /// Empties this set, whose members come out in ascending order, one word of them at a time:
+    /// that of a set of one word at once.
     #[inline(always)]
-    pub(crate) fn drain(self) -> Drain {
+    pub(crate) fn drain(self) -> (Drain, usize) {
         match self.words {
-            [_] => Drain { groups: 0, next: 0, end: 1 },
-            _ => Drain { groups: self.summary.replace(0), next: 0, end: 0 },
+            [word] => (Drain { groups: 0, next: 0, end: 0 }, word.replace(0)),
+            _ => (Drain { groups: self.summary.replace(0), next: 0, end: 0 }, 0),
         }
     }
 
@@ -120,6 +121,11 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
+    #[inline(always)]
+    pub(crate) fn is_done(&self) -> bool {
+        self.next == self.end && self.groups == 0
+    }
+
     /// The next word that is not empty, emptied by this, and its position.
     pub(crate) fn next_word(&mut self, set: Bits<'_>) -> Option<(usize, usize)> {
         loop {
@@ -226,8 +232,11 @@ mod tests {
                     _ => assert_eq!(set.view().first(), model.first().copied(), "{len}"),
                 }
             }
-            let mut drain = set.view().drain();
-            while let Some((word, mask)) = drain.next_word(set.view()) {
+            let (mut drain, mask) = set.view().drain();
+            let mut words = vec![(0, mask)];
+            words.extend(std::iter::from_fn(|| drain.next_word(set.view())));
+            assert!(drain.is_done());
+            for (word, mask) in words {
                 for bit in ones(mask) {
                     assert_eq!(model.pop_first(), Some(word * WORD + bit), "{len}");
                 }

@@ -396,10 +396,10 @@ impl<B: Bell> Wakes<B> {
     /// that are still to come included, go into the other set, and count for the next turn.
     #[inline(always)]
     pub(crate) fn turn(&self) -> Turn<'_, B> {
-        let drain = self.ready().drain();
+        let (drain, mask) = self.ready().drain();
         let waking = &self.head().waking;
         waking.set(waking.get() ^ 1);
-        Turn { wakes: self, drain, word: 0, mask: 0 }
+        Turn { wakes: self, drain, word: 0, mask }
     }
 
     /// Says that the owner falls asleep. `false`: a remote wake came first; do not.
@@ -430,7 +430,7 @@ impl<'a, B: Bell> Iterator for Turn<'a, B> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.mask == 0 && !self.load_word() {
+        if self.mask == 0 && (self.drain.is_done() || !self.load_word()) {
             return None;
         }
         let bit = self.mask.trailing_zeros() as usize;
@@ -453,12 +453,20 @@ impl<B: Bell> Turn<'_, B> {
             None => false,
         }
     }
+
+    #[cold]
+    fn give_back(&mut self) {
+        while self.mask != 0 || self.load_word() {
+            self.wakes.ready().merge(self.word, std::mem::take(&mut self.mask));
+        }
+    }
 }
 
 impl<B: Bell> Drop for Turn<'_, B> {
+    #[inline(always)]
     fn drop(&mut self) {
-        while self.mask != 0 || self.load_word() {
-            self.wakes.ready().merge(self.word, std::mem::take(&mut self.mask));
+        if self.mask != 0 || !self.drain.is_done() {
+            self.give_back();
         }
     }
 }

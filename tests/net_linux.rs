@@ -236,7 +236,8 @@ fn assert_no_sigpipe(name: &str, write: impl AsyncFn(&mut TcpStream) -> std::io:
             let error = write(&mut near).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::BrokenPipe, "{error}");
         }
-        near.into_split();
+        // Dropping its write half shuts it down.
+        drop(near.into_split());
     });
 }
 
@@ -329,12 +330,11 @@ fn g9_a_storm_of_signals_goes_unnoticed() {
 }
 
 #[test]
-fn h14_tiny_buffers_pass_everything_on() {
-    const SIZE: usize = 300_000;
+fn h14_a_tiny_send_buffer_passes_everything_on() {
+    const SIZE: usize = 3_000_000;
     run(async {
         let (mut near, mut far) = pair_with_std().await;
         set_option(&near, libc::SOL_SOCKET, libc::SO_SNDBUF, &1_i32);
-        set_option(&far, libc::SOL_SOCKET, libc::SO_RCVBUF, &1_i32);
         let reader = thread::spawn(move || {
             let mut seen = Vec::new();
             far.read_to_end(&mut seen).unwrap();
