@@ -5,23 +5,39 @@ use std::error::Error;
 use std::fmt;
 
 /// Why a batch did not complete.
+///
+/// ```
+/// use gondola::{ErrorKind, batch, block_on};
+///
+/// let error = block_on(batch([1, 2]).limit(1).try_for_each(|_| async { Err("bad") }));
+/// assert_eq!(error.unwrap_err().kind(), ErrorKind::Item);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// At least one item failed.
+    /// At least one item failed. Under `Stop(Drain)` it may have done so after a cancel.
     Item,
-    /// Its token was cancelled.
+    /// Its token was cancelled before it was done. What had failed by then, under `Collect`, is
+    /// among the errors.
     Cancelled,
     /// The limit was 0. Nothing was pulled.
     ZeroLimit,
     /// The limit was larger than a ring can be. Nothing was pulled.
     LimitTooLarge {
-        /// The largest ring.
+        /// The largest ring: 2^20 slots.
         max: usize,
     },
 }
 
 /// The failure of one item.
+///
+/// ```
+/// use gondola::{batch, block_on};
+///
+/// let run = batch(["1", "x"]).limit(1).try_map(|text| async { text.parse::<u8>() });
+/// let failed = block_on(run).unwrap_err().errors()[0].clone();
+/// assert_eq!((failed.index, failed.error), (1, "x".parse::<u8>().unwrap_err()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ItemError<E> {
@@ -38,9 +54,50 @@ pub struct ItemError<E> {
 /// [rest](Self::into_rest) of the source, which was never pulled. To resume, redo the second and
 /// the third and go on with the fourth.
 ///
-/// As it holds the source, it is `'static` only where that is. For `?` into a boxed error, use
-/// [`summary`](Self::summary).
+/// By default a batch ends at the first turn that sees a failure, and reports every failure of
+/// that turn: there may be more than one.
 ///
+/// # Resuming
+///
+/// `batch(items.enumerate())` tells the closure the index by which the record names the item. The
+/// rest of such a source goes on counting where it stopped:
+/// ```
+/// use gondola::{batch, block_on};
+///
+/// let pages = ["a", "b", "c", "d", "e"];
+/// # let fetched = std::cell::RefCell::new(Vec::new());
+/// # let tries = std::cell::Cell::new(0);
+/// # let (fetched, tries) = (&fetched, &tries);
+/// let fetch = |(index, page)| async move {
+///     // ..
+/// #   let _: &&str = page;
+/// #   tries.set(tries.get() + 1);
+/// #   if tries.get() == 3 { return Err("bad") }
+/// #   if tries.get() == 4 { return std::future::pending().await }
+/// #   fetched.borrow_mut().push(index);
+///     # Ok::<_, &str>(index)
+/// };
+/// let error = block_on(batch(pages.iter().enumerate()).limit(2).try_map(fetch)).unwrap_err();
+/// // 2 failed while 3 was in flight.
+/// let parts = error.into_parts();
+/// let failed = parts.errors.iter().map(|failed| failed.index);
+/// let again: Vec<usize> = failed.chain(parts.cut_off).collect();
+/// assert_eq!(again, [2, 3]);
+///
+/// let again = again.into_iter().map(|index| (index, &pages[index]));
+/// let done = block_on(batch(again.chain(parts.rest)).limit(2).try_map(fetch));
+/// assert_eq!(done.unwrap(), [2, 3, 4]);
+/// # assert_eq!(*fetched.borrow(), [0, 1, 2, 3, 4]);
+/// ```
+/// The effects of an item that was cut off are unknown, so what is done again should bear it.
+///
+/// Bookkeeping of what was started belongs in the closure's body, not in its future: the closure
+/// is called for every item that is pulled, but a future may be cut off before its first poll.
+///
+/// # As an error
+///
+/// As it holds the source, it is `'static` only where that is. For `?` into a boxed error, use
+/// [`summary`](Self::summary):
 /// ```
 /// use gondola::{batch, block_on};
 ///
@@ -61,6 +118,14 @@ pub struct BatchError<I, E, P = ()> {
 }
 
 /// Everything that a [`BatchError`] knows, to be taken apart.
+///
+/// ```
+/// use gondola::batch::{Parts, batch};
+///
+/// let run = batch(1..5).limit(1).try_map(|n| async move { 6_u8.checked_rem(n - 2).ok_or("zero") });
+/// let Parts { pulled, partial, rest, .. } = gondola::block_on(run).unwrap_err().into_parts();
+/// assert_eq!((pulled, partial, rest), (1, vec![], 2..5));
+/// ```
 #[non_exhaustive]
 pub struct Parts<I, E, P = ()> {
     /// Why it did not complete.
@@ -68,13 +133,15 @@ pub struct Parts<I, E, P = ()> {
     /// How many items were pulled: those below this index.
     pub pulled: usize,
     /// The failed items, in the order in which they were taken in: the first one ended the batch,
-    /// unless it collects.
+    /// unless it collects. Those of one turn come in the order of their slots, so the first is not
+    /// always the lowest.
     pub errors: Vec<ItemError<E>>,
     /// The items that were dropped in flight, in ascending order. Their effects are unknown.
     pub cut_off: Vec<usize>,
-    /// What the verb had collected: for the maps, an output for each completed item.
+    /// What the verb had collected. For the maps, the outputs at their items' indices, up to the
+    /// last item that completed: `None` for one before it that did not.
     pub partial: P,
-    /// The rest of the source.
+    /// The rest of the source: see [`into_rest`](BatchError::into_rest).
     pub rest: I,
 }
 
@@ -85,49 +152,135 @@ impl<I, E, P> BatchError<I, E, P> {
     }
 
     /// Why it did not complete.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.kind(), gondola::ErrorKind::Item);
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.parts.kind
     }
 
-    /// The index of the first item that failed.
+    /// The index of the first item that failed, in the order of [`errors`](Self::errors). `None` if
+    /// none did.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.index(), Some(1));
+    /// ```
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         self.parts.errors.first().map(|first| first.index)
     }
 
-    /// The error of the first item that failed.
+    /// The error of the first item that failed. `None` if none did.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.error(), Some(&"bad"));
+    /// ```
     #[must_use]
     pub fn error(&self) -> Option<&E> {
         self.parts.errors.first().map(|first| &first.error)
     }
 
-    /// All items that failed: the first one, then those of the same turn or that failed while
-    /// draining; all of the batch if it collects.
+    /// All items that failed: the first one, then those of the same turn, whose errors are never
+    /// dropped, and those that failed while draining; all of the batch if it collects.
+    ///
+    /// Those of one turn come in the order of their slots, so the first is not always the lowest.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.errors().len(), 1);
+    /// assert_eq!((error.errors()[0].index, error.errors()[0].error), (1, "bad"));
+    /// ```
     #[must_use]
     pub fn errors(&self) -> &[ItemError<E>] {
         &self.parts.errors
     }
 
     /// The items that were dropped in flight, in ascending order. Their effects are unknown.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.cut_off(), [2]);
+    /// ```
     #[must_use]
     pub fn cut_off(&self) -> &[usize] {
         &self.parts.cut_off
     }
 
     /// How many items were pulled from the source: those below this index.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.pulled(), 3);
+    /// ```
     #[must_use]
     pub fn pulled(&self) -> usize {
         self.parts.pulled
     }
 
     /// How many items completed.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.completed(), 1);
+    /// ```
     #[must_use]
     pub fn completed(&self) -> usize {
         self.parts.pulled - self.parts.errors.len() - self.parts.cut_off.len()
     }
 
-    /// Whether the item at `index` completed. Costs a search among the failures.
+    /// Whether the item at `index` completed: `false` as well for one that was never pulled. Costs
+    /// a search among the failures.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert!(error.is_completed(0));
+    /// assert!(!error.is_completed(1) && !error.is_completed(2) && !error.is_completed(3));
+    /// ```
     #[must_use]
     pub fn is_completed(&self, index: usize) -> bool {
         index < self.parts.pulled
@@ -135,25 +288,70 @@ impl<I, E, P> BatchError<I, E, P> {
             && !self.parts.errors.iter().any(|failed| failed.index == index)
     }
 
-    /// The error of the first item that failed.
+    /// The error of the first item that failed, by value. `None` if none did.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.into_error(), Some("bad"));
+    /// ```
     #[must_use]
     pub fn into_error(self) -> Option<E> {
         self.parts.errors.into_iter().next().map(|first| first.error)
     }
 
     /// The rest of the source: the items that were never pulled.
+    ///
+    /// It may have returned `None` already, if the failure came after the end of the source. So
+    /// [`fuse`](Iterator::fuse) an iterator that would start anew.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// assert_eq!(error.into_rest(), 3..9);
+    /// ```
     #[must_use]
     pub fn into_rest(self) -> I {
         self.parts.rest
     }
 
     /// Everything, to be taken apart.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// let parts = error.into_parts();
+    /// assert_eq!((parts.pulled, parts.cut_off, parts.rest), (3, vec![2], 3..9));
+    /// ```
     #[must_use]
     pub fn into_parts(self) -> Parts<I, E, P> {
         *self.parts
     }
 
     /// The error without the source and the outputs, for `?` and for logs.
+    ///
+    /// ```
+    /// # use gondola::{batch, block_on};
+    /// # let step = |n| async move {
+    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
+    /// # };
+    /// // Item 0 completes, item 1 fails, item 2 is in flight.
+    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
+    /// let message = error.summary().to_string();
+    /// assert_eq!(message, "item 1 failed: bad (1 completed, 1 failed, 1 cut off in flight)");
+    /// ```
     #[must_use]
     pub fn summary(self) -> Summary<E> {
         let (completed, cut_off) = (self.completed(), self.parts.cut_off.len());
@@ -193,6 +391,14 @@ impl<I, E: Error + 'static, P> Error for BatchError<I, E, P> {
 }
 
 /// A [`BatchError`] without the source and the outputs: `'static` where the items' errors are.
+///
+/// ```
+/// use gondola::{batch, block_on};
+///
+/// let run = batch(["1", "x"]).limit(1).try_map(|text| async { text.parse::<u8>() });
+/// let summary = block_on(run).unwrap_err().summary();
+/// assert_eq!((summary.completed, summary.errors.len(), summary.cut_off), (1, 1, 0));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary<E> {
@@ -202,7 +408,7 @@ pub struct Summary<E> {
     pub completed: usize,
     /// How many items were dropped in flight.
     pub cut_off: usize,
-    /// The items that failed.
+    /// The items that failed, in the order of [`BatchError::errors`].
     pub errors: Vec<ItemError<E>>,
 }
 
