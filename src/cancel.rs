@@ -31,7 +31,8 @@ const CHUNK: usize = 32;
 
 /// Says, to whoever asks or waits, that something shall end.
 ///
-/// Clones name the same token. A child is cancelled with its parent, never the other way round.
+/// Clones name the same token. A child is cancelled with its parent, never the other way round. A
+/// token works under any executor. Making, cloning and dropping one takes the lock of its tree.
 /// Any thread may cancel; a sleeping runtime wakes. The result of a future that completes in the
 /// same moment wins; the token stays cancelled, for ever.
 ///
@@ -222,7 +223,8 @@ impl CancellationToken {
         Self { tree: Arc::new(tree), node }
     }
 
-    /// A token that is cancelled with this one, and can be cancelled alone.
+    /// A token that is cancelled with this one, and can be cancelled alone. Under a token that is
+    /// cancelled already, it is cancelled from the start.
     ///
     /// ```
     /// let parent = gondola::CancellationToken::new();
@@ -259,17 +261,21 @@ impl CancellationToken {
     }
 
     /// Whether this token, or one above it, was cancelled. One load, until something in the tree
-    /// is cancelled.
+    /// is cancelled; then it takes the tree's lock.
     ///
     /// ```
-    /// assert!(!gondola::CancellationToken::new().is_cancelled());
+    /// let parent = gondola::CancellationToken::new();
+    /// let child = parent.child_token();
+    /// assert!(!child.is_cancelled());
+    /// parent.cancel();
+    /// assert!(child.is_cancelled());
     /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.tree.touched.load(Ordering::Acquire) && self.tree.lock().node(self.node).cancelled
     }
 
-    /// Waits until this token is cancelled.
+    /// Waits until this token is cancelled. Ready at once if it is.
     ///
     /// # Cancel safety
     /// Dropping it leaves nothing behind.
@@ -284,7 +290,14 @@ impl CancellationToken {
     }
 
     /// Runs `future` until it is ready, or this token is cancelled: then it is dropped, and the
-    /// result is `None`. A future that is ready wins.
+    /// result is `None`. A future that is ready wins: it is polled first, even if the token is
+    /// cancelled already.
+    ///
+    /// # Panics
+    /// If polled again after it was ready.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops `future`, and leaves nothing behind.
     ///
     /// ```
     /// let token = gondola::CancellationToken::new();
@@ -396,7 +409,14 @@ impl Wait {
     }
 }
 
-/// The future of [`CancellationToken::cancelled`].
+/// The future of [`CancellationToken::cancelled`]. Once ready, it stays ready.
+///
+/// ```
+/// let token = gondola::CancellationToken::new();
+/// let cancelled: gondola::Cancelled<'_> = token.cancelled();
+/// token.cancel();
+/// assert_eq!(gondola::block_on(cancelled), ());
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Cancelled<'a> {
     token: &'a CancellationToken,
@@ -426,6 +446,12 @@ impl fmt::Debug for Cancelled<'_> {
 
 with_pinned_future! {
     /// The future of [`CancellationToken::run_until_cancelled`].
+    ///
+    /// ```
+    /// let token = gondola::CancellationToken::new();
+    /// let run: gondola::RunUntilCancelled<'_, _> = token.run_until_cancelled(async { "done" });
+    /// assert_eq!(gondola::block_on(run), Some("done"));
+    /// ```
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct RunUntilCancelled<'a, F> {
@@ -456,8 +482,12 @@ impl<F: Future> Future for RunUntilCancelled<'_, F> {
 ///
 /// ```
 /// let token = gondola::CancellationToken::new();
-/// let guard = token.clone().drop_guard();
-/// assert!(!guard.disarm().is_cancelled());
+/// let work = || -> Result<(), std::num::ParseIntError> {
+///     let _guard = token.clone().drop_guard();
+///     let _number: u8 = "x".parse()?;
+///     Ok(())
+/// };
+/// assert!(work().is_err() && token.is_cancelled());
 /// ```
 #[derive(Debug)]
 #[must_use = "dropping the guard cancels its token at once"]
@@ -466,7 +496,12 @@ pub struct DropGuard {
 }
 
 impl DropGuard {
-    /// Gives the token back, not cancelled.
+    /// Gives the token back, without cancelling it.
+    ///
+    /// ```
+    /// let guard = gondola::CancellationToken::new().drop_guard();
+    /// assert!(!guard.disarm().is_cancelled());
+    /// ```
     #[must_use]
     pub fn disarm(mut self) -> CancellationToken {
         self.token.take().expect("it is there until it is taken here, or dropped")

@@ -35,13 +35,29 @@ impl JoinError {
         Self { panic: None }
     }
 
-    /// Whether the task was aborted, or dropped together with its runtime.
+    /// Whether the task was aborted, or dropped together with its runtime. A panic of its
+    /// destructor is swallowed then.
+    ///
+    /// ```
+    /// gondola::block_on(async {
+    ///     let task = gondola::try_spawn(std::future::pending::<()>()).unwrap();
+    ///     task.abort();
+    ///     assert!(task.await.unwrap_err().is_cancelled());
+    /// });
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.panic.is_none()
     }
 
-    /// Whether the task, or the destructor of its future, panicked.
+    /// Whether the task, or the destructor of its future once it was done, panicked.
+    ///
+    /// ```
+    /// gondola::block_on(async {
+    ///     let task = gondola::try_spawn(async { panic!("spilled") }).unwrap();
+    ///     assert!(task.await.unwrap_err().is_panic());
+    /// });
+    /// ```
     #[must_use]
     pub fn is_panic(&self) -> bool {
         self.panic.is_some()
@@ -51,6 +67,14 @@ impl JoinError {
     ///
     /// # Errors
     /// Gives the error back if the task did not panic.
+    ///
+    /// ```
+    /// gondola::block_on(async {
+    ///     let task = gondola::try_spawn(async { std::panic::panic_any(7) }).unwrap();
+    ///     let payload = task.await.unwrap_err().into_panic().unwrap();
+    ///     assert_eq!(payload.downcast_ref(), Some(&7));
+    /// });
+    /// ```
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         match self.panic {
             Some(payload) => Ok(payload.into_inner().unwrap_or_else(PoisonError::into_inner)),
@@ -87,6 +111,13 @@ impl fmt::Display for JoinError {
 impl Error for JoinError {}
 
 /// Why [`try_spawn`](crate::try_spawn) placed nothing.
+///
+/// ```
+/// use gondola::{TrySpawnErrorKind, try_spawn};
+///
+/// let error = try_spawn(async {}).unwrap_err();
+/// assert_eq!(error.kind(), TrySpawnErrorKind::NoRuntime);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrySpawnErrorKind {
@@ -124,12 +155,22 @@ impl<F> TrySpawnError<F> {
     }
 
     /// What stood in the way.
+    ///
+    /// ```
+    /// let error = gondola::try_spawn(async {}).unwrap_err();
+    /// assert_eq!(error.kind(), gondola::TrySpawnErrorKind::NoRuntime);
+    /// ```
     #[must_use]
     pub fn kind(&self) -> TrySpawnErrorKind {
         self.kind
     }
 
     /// The future that was refused. It was not polled.
+    ///
+    /// ```
+    /// let future = gondola::try_spawn(async { 7 }).unwrap_err().into_future();
+    /// assert_eq!(gondola::block_on(future), 7);
+    /// ```
     #[must_use]
     pub fn into_future(self) -> F {
         self.future

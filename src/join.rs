@@ -14,7 +14,11 @@ use std::task::{Context, Poll};
 /// A spawned task: await it for its output, or abort it.
 ///
 /// Dropping the handle detaches the task, which goes on. Awaiting is cancel-safe: an output that
-/// was not taken stays.
+/// was not taken stays. It works under any executor on this thread. Once ready, the handle panics
+/// if it is polled again.
+///
+/// # Errors
+/// Awaiting gives a [`JoinError`] if the task panicked or was cancelled.
 ///
 /// ```
 /// gondola::block_on(async {
@@ -35,7 +39,8 @@ impl<T> JoinHandle<T> {
     }
 
     /// Asks for the task's future to be dropped, within one revolution. Awaiting the handle tells
-    /// when that has happened, unless the task completes first. Repeating it changes nothing.
+    /// when that has happened. A task that has completed already keeps its output. Repeating it
+    /// changes nothing.
     ///
     /// ```
     /// gondola::block_on(async {
@@ -50,7 +55,8 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Whether the task's future is gone: completed, panicked or cancelled.
+    /// Whether the task's future is gone: completed, panicked or cancelled. Then awaiting the handle
+    /// does not wait.
     ///
     /// ```
     /// gondola::block_on(async {
@@ -68,7 +74,13 @@ impl<T> JoinHandle<T> {
     /// Lets the task go on by itself; its output will be dropped.
     ///
     /// ```
-    /// gondola::block_on(async { gondola::try_spawn(async {}).unwrap().detach() });
+    /// let flag = std::rc::Rc::new(std::cell::Cell::new(false));
+    /// let shared = flag.clone();
+    /// gondola::block_on(async move {
+    ///     gondola::try_spawn(async move { shared.set(true) }).unwrap().detach();
+    ///     gondola::yield_now().await;
+    /// });
+    /// assert!(flag.get());
     /// ```
     pub fn detach(self) {}
 }

@@ -23,8 +23,9 @@ const DEFAULT_SLOTS: usize = 1024;
 /// Tasks that are still there at the end are dropped.
 ///
 /// # Panics
-/// If the system grants no epoll and eventfd ([`Runtime::new`] returns that as an error), and
-/// inside another gondola runtime on the same thread.
+/// If the system grants no epoll and eventfd ([`Runtime::new`] returns that as an error); else as
+/// [`Runtime::block_on`]: with a panic of `future`, and inside another gondola runtime on the same
+/// thread.
 ///
 /// ```
 /// assert_eq!(gondola::block_on(async { 6 * 7 }), 42);
@@ -69,8 +70,8 @@ impl Runtime {
     /// The system's, when it grants no epoll or eventfd.
     ///
     /// ```
-    /// let runtime = gondola::Runtime::new()?;
-    /// # drop(runtime);
+    /// let mut runtime = gondola::Runtime::new()?;
+    /// assert_eq!(runtime.block_on(async { 1 + 1 }), 2);
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn new() -> io::Result<Self> {
@@ -80,15 +81,16 @@ impl Runtime {
     /// A runtime with other settings.
     ///
     /// ```
-    /// let runtime = gondola::Runtime::builder().slots(8).build()?;
-    /// # drop(runtime);
+    /// let mut runtime = gondola::Runtime::builder().slots(8).build()?;
+    /// assert_eq!(runtime.block_on(async { 1 + 1 }), 2);
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn builder() -> Builder {
         Builder { slots: DEFAULT_SLOTS, virtual_time: false }
     }
 
-    /// Runs `future` to its end, and the tasks beside it. Sleeps while nobody is ready.
+    /// Runs `future` to its end, and the tasks beside it. Sleeps while nobody is ready. Tasks that
+    /// are still there at the end wait for the next call, or for [`turn`](Self::turn).
     ///
     /// # Panics
     /// - Inside a gondola runtime on the same thread. The outer one goes on.
@@ -121,8 +123,9 @@ impl Runtime {
         }
     }
 
-    /// One revolution, without sleeping: polls each ready task once, and looks at I/O and timers.
-    /// For tests, for teaching, and for a runtime that is a guest in another loop.
+    /// One revolution, without sleeping: polls each ready task once. If nobody is ready then, or
+    /// about 64 polls after the last time, it also looks at I/O and timers. For tests, for
+    /// teaching, and for a runtime that is a guest in another loop. Virtual time stands still.
     ///
     /// # Errors
     /// The system's, when it refuses to be asked for events.
@@ -132,7 +135,9 @@ impl Runtime {
     ///
     /// ```
     /// let mut runtime = gondola::Runtime::new()?;
-    /// assert_eq!(runtime.turn()?.polled, 0);
+    /// let task = runtime.block_on(async { gondola::try_spawn(async {}).unwrap() });
+    /// assert_eq!(runtime.turn()?.completed, 1);
+    /// assert!(task.is_finished());
     /// # Ok::<_, std::io::Error>(())
     /// ```
     #[track_caller]
@@ -190,7 +195,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How many tasks may exist at a time, the root future aside: 1 to 2^20, by default 1024.
+    /// How many tasks may exist at a time, the root future aside: 1 to 2^20, by default 1024. Each
+    /// costs about 15 bytes from the start.
+    ///
+    /// ```
+    /// let mut runtime = gondola::Runtime::builder().slots(1).build()?;
+    /// runtime.block_on(async {
+    ///     let _first = gondola::try_spawn(async {}).unwrap();
+    ///     assert!(gondola::try_spawn(async {}).is_err());
+    /// });
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
         self
@@ -200,7 +215,22 @@ impl Builder {
     /// sleeps take no time, and the same program makes the same trace.
     ///
     /// Sockets can't be made under it (`Unsupported`). It knows this thread only: a wake that
-    /// another thread is about to send does not hold time back.
+    /// another thread is about to send does not hold time back. When nothing can ever run again,
+    /// [`Runtime::block_on`] panics.
+    ///
+    /// ```
+    /// use gondola::{Runtime, time};
+    /// use std::time::Duration;
+    ///
+    /// let mut runtime = Runtime::builder().virtual_time().build()?;
+    /// runtime.block_on(async {
+    ///     let start = time::now();
+    ///     time::sleep(Duration::from_secs(3600)).await;
+    ///     assert_eq!(start.elapsed().as_secs(), 0); // by the wall clock
+    ///     assert_eq!(time::now() - start, Duration::from_secs(3600));
+    /// });
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
     pub fn virtual_time(mut self) -> Self {
         self.virtual_time = true;
         self
@@ -211,6 +241,14 @@ impl Builder {
     /// # Errors
     /// `InvalidInput` with a [`SlotsOutOfRange`] inside; else the system's, when it grants no epoll
     /// or eventfd.
+    ///
+    /// ```
+    /// use gondola::Runtime;
+    /// use std::io::ErrorKind;
+    ///
+    /// assert!(Runtime::builder().slots(64).build().is_ok());
+    /// assert_eq!(Runtime::builder().slots(0).build().unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// ```
     pub fn build(self) -> io::Result<Runtime> {
         let Self { slots, virtual_time } = self;
         if !(1..=MAX_SLOTS).contains(&slots) {

@@ -68,7 +68,7 @@ where
 /// it, all wait for ever. Under virtual time that is a panic that says so.
 ///
 /// # Panics
-/// If no runtime is entered on this thread; if polled after its runtime is gone.
+/// When called outside a gondola runtime; when polled after its runtime is gone.
 ///
 /// # Cancel safety
 /// A waiter that is dropped leaves the queue; a slot that it was promised goes to the next.
@@ -90,6 +90,11 @@ pub fn reserve() -> Reserve {
 }
 
 /// The future of [`reserve`].
+///
+/// ```
+/// let slot = gondola::block_on(async { gondola::reserve().await });
+/// drop(slot); // it may outlive its runtime; then it is good for nothing
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Reserve {
     core: Rc<Core>,
@@ -138,6 +143,14 @@ impl Slot {
     /// Places a future in this slot; it is polled in the next revolution.
     ///
     /// If the runtime is gone, the future is dropped and the handle says that it was cancelled.
+    ///
+    /// ```
+    /// gondola::block_on(async {
+    ///     let slot = gondola::reserve().await;
+    ///     let text = String::from("moved in"); // work that arrives once there is a slot
+    ///     assert_eq!(slot.spawn(async move { text.len() }).await.unwrap(), 8);
+    /// });
+    /// ```
     pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
@@ -175,14 +188,21 @@ impl fmt::Debug for Slot {
 ///
 /// ```
 /// gondola::block_on(async {
+///     let task = gondola::try_spawn(async {}).unwrap();
 ///     gondola::yield_now().await;
+///     assert!(task.is_finished());
 /// });
 /// ```
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }
 
-/// The future of [`yield_now`].
+/// The future of [`yield_now`]: pending once, then ready.
+///
+/// ```
+/// let pause: gondola::YieldNow = gondola::yield_now();
+/// assert_eq!(gondola::block_on(pause), ());
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct YieldNow {

@@ -5,6 +5,18 @@
 //! the system's business (on Linux it does not).
 //!
 //! Durations too long for the clock mean "never"; nothing here panics for a duration.
+//!
+//! ```
+//! use gondola::{Runtime, time};
+//! use std::time::Duration;
+//!
+//! let mut runtime = Runtime::builder().virtual_time().build()?; // an hour takes no time
+//! runtime.block_on(async {
+//!     let work = time::sleep(Duration::from_secs(3600));
+//!     assert!(time::timeout(Duration::from_secs(60), work).await.is_err());
+//! });
+//! # Ok::<_, std::io::Error>(())
+//! ```
 #![deny(unsafe_code)]
 
 use crate::context;
@@ -47,34 +59,60 @@ pub fn now() -> Instant {
 /// Dropping it removes its timer.
 ///
 /// ```
+/// use gondola::time;
 /// use std::time::Duration;
 ///
-/// gondola::block_on(async {
-///     gondola::time::sleep(Duration::from_millis(1)).await;
-/// });
+/// # let mut runtime = gondola::Runtime::builder().virtual_time().build()?;
+/// # runtime.block_on(async {
+/// let start = time::now();
+/// time::sleep(Duration::from_millis(20)).await;
+/// assert_eq!(time::now() - start, Duration::from_millis(20)); // in virtual time
+/// # });
+/// # Ok::<_, std::io::Error>(())
 /// ```
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep { deadline: now().checked_add(duration), timer: None }
 }
 
-/// Waits until `deadline`.
+/// Waits until `deadline`, which is an instant of [`now`]'s clock.
 ///
 /// # Panics
 /// When polled outside a gondola runtime.
+///
+/// # Cancel safety
+/// Dropping it removes its timer.
 ///
 /// ```
 /// use gondola::time;
 /// use std::time::Duration;
 ///
-/// gondola::block_on(async {
-///     time::sleep_until(time::now() + Duration::from_millis(1)).await;
-/// });
+/// # let mut runtime = gondola::Runtime::builder().virtual_time().build()?;
+/// # runtime.block_on(async {
+/// let deadline = time::now() + Duration::from_millis(20);
+/// time::sleep_until(deadline).await;
+/// assert_eq!(time::now(), deadline); // in virtual time
+/// # });
+/// # Ok::<_, std::io::Error>(())
 /// ```
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep { deadline: Some(deadline), timer: None }
 }
 
-/// The future of [`sleep`] and [`sleep_until`]. Once ready, it stays ready.
+/// The future of [`sleep`] and [`sleep_until`].
+///
+/// Awaited again after it was ready, it is ready again, by the next look at the timers at the
+/// latest. In another runtime it goes on there, with a new timer.
+///
+/// ```
+/// use gondola::time::{Sleep, sleep};
+/// use std::time::Duration;
+///
+/// gondola::block_on(async {
+///     let mut nap: Sleep = sleep(Duration::from_millis(1));
+///     (&mut nap).await;
+///     nap.await;
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
 pub struct Sleep {
@@ -154,8 +192,14 @@ impl Drop for Sleep {
 /// The future is polled first: if it is ready, it wins. If it is late, it is dropped before this
 /// returns, so nothing of it goes on. Adds at most 48 bytes to it.
 ///
+/// # Errors
+/// [`Elapsed`], once `duration` has passed since this call.
+///
 /// # Panics
-/// When polled outside a gondola runtime.
+/// When polled outside a gondola runtime; if polled again after it was ready.
+///
+/// # Cancel safety
+/// Dropping it drops `future`, and removes its timer.
 ///
 /// ```
 /// use gondola::time;
@@ -171,7 +215,16 @@ pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
     Timeout { future: Some(future), sleep: sleep(duration) }
 }
 
-/// Waits for `future`, at most until `deadline`. See [`timeout`].
+/// Waits for `future`, at most until `deadline`. Else as [`timeout`].
+///
+/// # Errors
+/// [`Elapsed`], once `deadline` has come.
+///
+/// # Panics
+/// As [`timeout`].
+///
+/// # Cancel safety
+/// As [`timeout`].
 ///
 /// ```
 /// use gondola::time;
@@ -186,6 +239,13 @@ pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
 
 with_pinned_future! {
     /// The future of [`timeout`] and [`timeout_at`].
+    ///
+    /// ```
+    /// use gondola::time::{Timeout, timeout};
+    ///
+    /// let soon: Timeout<_> = timeout(std::time::Duration::from_secs(1), async { 1 });
+    /// assert_eq!(gondola::block_on(soon), Ok(1));
+    /// ```
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct Timeout<F> {
@@ -244,6 +304,7 @@ impl From<Elapsed> for io::Error {
 ///
 /// Missed ticks are skipped: who comes late gets one tick at once, and the next one on the grid
 /// of multiples of `period` since the start. A period of zero ticks once per look at the timers.
+/// After a period too long for the clock there is no second tick.
 ///
 /// ```
 /// use gondola::{Runtime, time};
@@ -263,7 +324,22 @@ pub fn interval(period: Duration) -> Interval {
     Interval { sleep: sleep(Duration::ZERO), period }
 }
 
-/// See [`interval`].
+/// Ticks at a fixed period. Returned by [`interval`].
+///
+/// ```
+/// use gondola::{Runtime, time};
+/// use std::time::Duration;
+///
+/// let mut runtime = Runtime::builder().virtual_time().build()?;
+/// runtime.block_on(async {
+///     let start = time::now();
+///     let mut interval: time::Interval = time::interval(Duration::from_secs(1));
+///     for second in 0..3 {
+///         assert_eq!(interval.tick().await, start + Duration::from_secs(second));
+///     }
+/// });
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     sleep: Sleep,
@@ -271,13 +347,26 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Waits for the next tick, and returns the instant that it was due.
+    /// Waits for the next tick, and returns the instant at which it was due.
     ///
     /// # Panics
     /// When polled outside a gondola runtime.
     ///
     /// # Cancel safety
     /// A tick that was not returned is not lost.
+    ///
+    /// ```
+    /// use gondola::time;
+    /// use std::time::Duration;
+    ///
+    /// # let mut runtime = gondola::Runtime::builder().virtual_time().build()?;
+    /// # runtime.block_on(async {
+    /// let mut interval = time::interval(Duration::from_secs(5));
+    /// let first = interval.tick().await; // at once
+    /// assert_eq!(interval.tick().await - first, Duration::from_secs(5));
+    /// # });
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
     pub async fn tick(&mut self) -> Instant {
         poll_fn(|cx| {
             let Poll::Ready(()) = Pin::new(&mut self.sleep).poll(cx) else { return Poll::Pending };

@@ -62,32 +62,27 @@ pub struct ItemError<E> {
 /// `batch(items.enumerate())` tells the closure the index by which the record names the item. The
 /// rest of such a source goes on counting where it stopped:
 /// ```
-/// use gondola::{batch, block_on};
+/// use gondola::{batch, block_on, yield_now};
+/// use std::cell::Cell;
 ///
 /// let pages = ["a", "b", "c", "d", "e"];
-/// # let fetched = std::cell::RefCell::new(Vec::new());
-/// # let tries = std::cell::Cell::new(0);
-/// # let (fetched, tries) = (&fetched, &tries);
-/// let fetch = |(index, page)| async move {
-///     // ..
-/// #   let _: &&str = page;
-/// #   tries.set(tries.get() + 1);
-/// #   if tries.get() == 3 { return Err("bad") }
-/// #   if tries.get() == 4 { return std::future::pending().await }
-/// #   fetched.borrow_mut().push(index);
-///     # Ok::<_, &str>(index)
+/// let down = &Cell::new(true);
+/// let fetch = |(index, page): (usize, &&str)| async move {
+///     for _ in 0..index {
+///         yield_now().await; // stands for some I/O
+///     }
+///     if *page == "c" && down.get() { Err("down") } else { Ok(index) }
 /// };
 /// let error = block_on(batch(pages.iter().enumerate()).limit(2).try_map(fetch)).unwrap_err();
-/// // 2 failed while 3 was in flight.
 /// let parts = error.into_parts();
 /// let failed = parts.errors.iter().map(|failed| failed.index);
 /// let again: Vec<usize> = failed.chain(parts.cut_off).collect();
 /// assert_eq!(again, [2, 3]);
 ///
+/// down.set(false);
 /// let again = again.into_iter().map(|index| (index, &pages[index]));
 /// let done = block_on(batch(again.chain(parts.rest)).limit(2).try_map(fetch));
 /// assert_eq!(done.unwrap(), [2, 3, 4]);
-/// # assert_eq!(*fetched.borrow(), [0, 1, 2, 3, 4]);
 /// ```
 /// The effects of an item that was cut off are unknown, so what is done again should bear it.
 ///
@@ -122,9 +117,9 @@ pub struct BatchError<I, E, P = ()> {
 /// ```
 /// use gondola::batch::{Parts, batch};
 ///
-/// let run = batch(1..5).limit(1).try_map(|n| async move { 6_u8.checked_rem(n - 2).ok_or("zero") });
+/// let run = batch(0..9).limit(1).try_map(|n| async move { if n < 2 { Ok(n) } else { Err("two") } });
 /// let Parts { pulled, partial, rest, .. } = gondola::block_on(run).unwrap_err().into_parts();
-/// assert_eq!((pulled, partial, rest), (1, vec![], 2..5));
+/// assert_eq!((pulled, partial, rest), (3, vec![Some(0), Some(1)], 3..9));
 /// ```
 #[non_exhaustive]
 pub struct Parts<I, E, P = ()> {

@@ -23,8 +23,8 @@
 //!
 //! # Cost
 //!
-//! Two allocations per batch, none per item. Beside its slots a batch keeps no more than the
-//! errors, and what a verb collects.
+//! Two allocations per batch, at its first poll; none per item. Beside its slots a batch keeps no
+//! more than the errors, and what a verb collects.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -41,6 +41,9 @@ use std::future::Future;
 
 /// Begins a batch over `items`. It has no verbs until it has a limit.
 ///
+/// Items are pulled one by one, on the thread that polls the batch: a source that blocks in `next`
+/// blocks the thread, and everything else on it.
+///
 /// ```
 /// use gondola::{batch, block_on};
 ///
@@ -52,6 +55,18 @@ use std::future::Future;
 /// assert_eq!(sum, 6);
 /// ```
 ///
+/// The record of a batch that failed names items by their index. `batch(items.enumerate())` tells
+/// it to the closure as well:
+/// ```
+/// use gondola::{batch, block_on};
+///
+/// let names = ["a", "b", "c"];
+/// let lines = block_on(batch(names.iter().enumerate()).limit(2).map(|(index, name)| async move {
+///     format!("{index}: {name}")
+/// }));
+/// assert_eq!(lines.unwrap(), ["0: a", "1: b", "2: c"]);
+/// ```
+///
 /// ```compile_fail,E0599
 /// // No limit, no batch.
 /// gondola::batch([1, 2, 3]).for_each(|_| async {});
@@ -60,7 +75,12 @@ pub fn batch<I: IntoIterator>(items: I) -> Items<I::IntoIter> {
     Items { items: items.into_iter() }
 }
 
-/// The items of a batch that has no limit yet.
+/// The items of a batch that has no limit yet. Returned by [`batch`].
+///
+/// ```
+/// let items = gondola::batch([1, 2]);
+/// assert_eq!(gondola::block_on(items.limit(1).map(|n| async move { -n })).unwrap(), [-1, -2]);
+/// ```
 #[must_use = "a batch does nothing until its verb is awaited"]
 pub struct Items<I> {
     items: I,
@@ -69,6 +89,9 @@ pub struct Items<I> {
 impl<I> Items<I> {
     /// At most `limit` futures exist at any moment, and one item is pulled only when there is a
     /// slot for its future.
+    ///
+    /// The memory for all of them, `limit` times the size of a future, is allocated at the first
+    /// poll; less, if the source says ([`size_hint`](Iterator::size_hint)) that it is shorter.
     ///
     /// More waits per item, or longer ones, want a higher limit. What helps to find it is the
     /// experiment: see the `sweep` example. With 0, or more than 2^20 for a source that does not
@@ -92,7 +115,19 @@ impl<I> fmt::Debug for Items<I> {
     }
 }
 
-/// What a batch does once an item has failed.
+/// What a batch does once an item has failed. The default is `Stop(Stop::Cancel)`.
+///
+/// ```
+/// use gondola::{OnError, Stop, batch, block_on};
+///
+/// let pulled = |on_error| {
+///     let run = batch(0..9).limit(1).on_error(on_error).try_for_each(|_| async { Err("bad") });
+///     block_on(run).unwrap_err().pulled()
+/// };
+/// assert_eq!(OnError::default(), OnError::Stop(Stop::Cancel));
+/// assert_eq!(pulled(OnError::default()), 1);
+/// assert_eq!(pulled(OnError::Collect), 9);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnError {
@@ -109,16 +144,35 @@ impl Default for OnError {
 }
 
 /// What becomes of the items in flight when a batch stops early.
+///
+/// ```
+/// use gondola::{OnError, Stop, batch, block_on, yield_now};
+///
+/// let run = |stop| {
+///     let run = batch(0..9).limit(2).on_error(OnError::Stop(stop)).try_for_each(|n| async move {
+///         if n == 0 { Err("bad") } else { Ok(yield_now().await) }
+///     });
+///     let error = block_on(run).unwrap_err();
+///     (error.completed(), error.cut_off().len())
+/// };
+/// assert_eq!(run(Stop::Cancel), (0, 1));
+/// assert_eq!(run(Stop::Drain), (1, 0));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stop {
-    /// Their futures are dropped, in the order of their slots.
+    /// Their futures are dropped, in the order of their slots, in the turn that stopped the batch.
     Cancel,
-    /// They are run to their end, and count as what they turn out to be.
+    /// They are run to their end, however long that takes, and count as what they turn out to be.
     Drain,
 }
 
-/// A batch with a limit, ready for its verb.
+/// A batch with a limit, ready for its verb. Returned by [`Items::limit`].
+///
+/// ```
+/// let batch = gondola::batch(["a", "b"]).limit(2);
+/// assert_eq!(gondola::block_on(batch.map(|s| async move { s.len() })).unwrap(), [1, 1]);
+/// ```
 #[must_use = "a batch does nothing until its verb is awaited"]
 pub struct Batch<I> {
     items: I,
@@ -146,7 +200,7 @@ impl<I: Iterator> Batch<I> {
 
     /// Ends the batch with a report once `token` is cancelled. What is in flight is run to its end
     /// under `Stop(Drain)`, else dropped. A batch that has nothing left to do completes all the
-    /// same.
+    /// same. Of two tokens, the last one counts.
     ///
     /// ```
     /// use gondola::{CancellationToken, ErrorKind, batch, block_on};
@@ -167,17 +221,33 @@ impl<I: Iterator> Batch<I> {
         Self { token: Some(token.clone()), ..self }
     }
 
-    /// Runs `f`'s future for each item.
+    /// Runs `f`'s future for each item. Nothing happens before the run is polled.
+    ///
+    /// `f` is called for every item that is pulled, but a future may be dropped before its first
+    /// poll: bookkeeping of what was started belongs in the closure's body.
     ///
     /// # Errors
     /// A bad limit, or cancelled: [`BatchError`] with what is done and what is left.
     ///
     /// # Panics
     /// The run panics with a panic of the source, the closure or an item, after it has dropped the
-    /// other items.
+    /// other items; and if polled after it was ready.
     ///
     /// # Cancel safety
-    /// Dropping the run drops every item in flight, at once.
+    /// Dropping the run drops every item in flight, at once. The rest of the source goes with it:
+    /// to keep that, cancel a token ([`cancel_on`](Self::cancel_on)).
+    ///
+    /// ```
+    /// use gondola::{batch, block_on, yield_now};
+    /// use std::cell::Cell;
+    ///
+    /// let sum = &Cell::new(0); // one thread: no lock
+    /// block_on(batch(1..=4).limit(2).for_each(|n| async move {
+    ///     yield_now().await;
+    ///     sum.set(sum.get() + n);
+    /// })).unwrap();
+    /// assert_eq!(sum.get(), 10);
+    /// ```
     pub fn for_each<F, Fut>(self, f: F) -> Run<I, F, Fut, ForEach>
     where
         F: FnMut(I::Item) -> Fut,
@@ -189,8 +259,9 @@ impl<I: Iterator> Batch<I> {
     /// Runs `f`'s future for each item, each of which may fail.
     ///
     /// # Errors
-    /// The first failure, as [`on_error`](Self::on_error) says; also as
-    /// [`for_each`](Self::for_each), whose panics and cancel safety it shares.
+    /// Once an item has failed, as [`on_error`](Self::on_error) says; also as
+    /// [`for_each`](Self::for_each), whose panics and cancel safety it shares. [`BatchError`] has
+    /// every failure of the turn that ended the batch: more than one is possible.
     ///
     /// ```
     /// use gondola::{batch, block_on};
@@ -200,6 +271,20 @@ impl<I: Iterator> Batch<I> {
     /// })).unwrap_err();
     /// assert_eq!(error.index(), Some(1));
     /// assert_eq!(error.into_rest().collect::<Vec<_>>(), ["3"]);
+    /// ```
+    ///
+    /// Over `items.enumerate()` the closure knows the index as well; [`BatchError`] shows how to
+    /// resume with it.
+    /// ```
+    /// use gondola::{batch, block_on};
+    ///
+    /// let mut begun = Vec::new();
+    /// let run = batch("abc".chars().enumerate()).limit(1).try_for_each(|(index, letter)| {
+    ///     begun.push(index); // called for every item that is pulled
+    ///     async move { if letter == 'b' { Err(letter) } else { Ok(()) } }
+    /// });
+    /// assert_eq!(block_on(run).unwrap_err().index(), Some(1));
+    /// assert_eq!(begun, [0, 1]);
     /// ```
     pub fn try_for_each<F, Fut, E>(self, f: F) -> Run<I, F, Fut, TryForEach<E>>
     where
@@ -213,7 +298,7 @@ impl<I: Iterator> Batch<I> {
     ///
     /// # Errors
     /// As [`for_each`](Self::for_each), whose panics and cancel safety it shares. The outputs so
-    /// far are in the error.
+    /// far are in the error, as [`Parts::partial`].
     ///
     /// ```
     /// use gondola::{batch, block_on};
@@ -233,7 +318,8 @@ impl<I: Iterator> Batch<I> {
     /// order of the items.
     ///
     /// # Errors
-    /// As [`try_for_each`](Self::try_for_each). The outputs so far are in the error.
+    /// As [`try_for_each`](Self::try_for_each). The outputs so far are in the error, as
+    /// [`Parts::partial`].
     ///
     /// ```
     /// use gondola::{batch, block_on};

@@ -22,7 +22,14 @@ const POLLS_PER_POLL: usize = 64;
 
 /// A batch with its verb: await it.
 ///
-/// It stays on the thread that polls it (`!Send`), and nothing happens before the first poll.
+/// It is `!Send`, and nothing happens before the first poll. It is `Unpin`, even if its items'
+/// futures are not. One poll gives the thread back after about 64 polls of items, or as many as
+/// the limit, if that is more.
+///
+/// ```
+/// let run = gondola::batch([1, 2]).limit(2).map(|n| async move { n * 10 });
+/// assert_eq!(gondola::block_on(run).unwrap(), [10, 20]);
+/// ```
 #[must_use = "a batch does nothing until it is awaited"]
 pub struct Run<I, F, Fut: Future, V: Verb<Fut::Output>> {
     stage: Stage<I, F, Fut, V>,

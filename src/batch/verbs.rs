@@ -9,11 +9,21 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// How a verb takes outputs in; implemented by the four verbs only.
+/// How a verb takes outputs in; implemented by the four verbs only. Its types say what a
+/// [`Run`](super::Run) of that verb returns: `Result<Whole, BatchError<I, Error, Partial>>`.
+///
+/// ```
+/// use gondola::batch::{TryMap, Verb};
+///
+/// type Item = Result<u8, String>;
+/// let whole: <TryMap<u8, String> as Verb<Item>>::Whole = vec![1, 2];
+/// let partial: <TryMap<u8, String> as Verb<Item>>::Partial = vec![None, Some(2)];
+/// # assert_eq!(whole.len(), partial.len());
+/// ```
 pub trait Verb<Output>: sealed::Sealed {
-    /// What a failed item returns.
+    /// What a failed item returns; [`Infallible`] where none can fail.
     type Error;
-    /// What has been collected when the batch ends early.
+    /// What has been collected when the batch ends with an error.
     type Partial;
     /// What a whole batch returns.
     type Whole;
@@ -26,7 +36,17 @@ pub trait Verb<Output>: sealed::Sealed {
     fn whole(self) -> Self::Whole;
 }
 
-/// The verb of [`Batch::for_each`](super::Batch::for_each).
+/// The verb of [`Batch::for_each`](super::Batch::for_each), to name the type of a run.
+///
+/// ```
+/// use gondola::batch::{ForEach, Run, batch};
+/// use std::{future::{Ready, ready}, ops::Range};
+///
+/// fn run() -> Run<Range<u8>, fn(u8) -> Ready<()>, Ready<()>, ForEach> {
+///     batch(0..3).limit(2).for_each(|_| ready(()))
+/// }
+/// assert!(gondola::block_on(run()).is_ok());
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ForEach {}
@@ -48,6 +68,17 @@ impl Verb<()> for ForEach {
 }
 
 /// The verb of [`Batch::try_for_each`](super::Batch::try_for_each).
+///
+/// ```
+/// use gondola::batch::{Run, TryForEach, batch};
+/// use std::{future::{Ready, ready}, ops::Range};
+///
+/// type Done = Ready<Result<(), u8>>;
+/// fn run() -> Run<Range<u8>, fn(u8) -> Done, Done, TryForEach<u8>> {
+///     batch(0..3).limit(2).try_for_each(|n| ready(Err(n)))
+/// }
+/// assert_eq!(gondola::block_on(run()).unwrap_err().into_error(), Some(0));
+/// ```
 pub struct TryForEach<E> {
     error: PhantomData<fn() -> E>,
 }
@@ -81,6 +112,16 @@ impl<E> Verb<Result<(), E>> for TryForEach<E> {
 }
 
 /// The verb of [`Batch::map`](super::Batch::map).
+///
+/// ```
+/// use gondola::batch::{Map, Run, batch};
+/// use std::{future::{Ready, ready}, ops::Range};
+///
+/// fn run() -> Run<Range<u8>, fn(u8) -> Ready<u8>, Ready<u8>, Map<u8>> {
+///     batch(0..3).limit(2).map(|n| ready(n * n))
+/// }
+/// assert_eq!(gondola::block_on(run()).unwrap(), [0, 1, 4]);
+/// ```
 pub struct Map<O> {
     outputs: Vec<Option<O>>,
 }
@@ -128,6 +169,17 @@ impl<O> Verb<O> for Map<O> {
 }
 
 /// The verb of [`Batch::try_map`](super::Batch::try_map).
+///
+/// ```
+/// use gondola::batch::{Run, TryMap, batch};
+/// use std::{future::{Ready, ready}, ops::Range};
+///
+/// type Done = Ready<Result<u8, ()>>;
+/// fn run() -> Run<Range<u8>, fn(u8) -> Done, Done, TryMap<u8, ()>> {
+///     batch(0..3).limit(2).try_map(|n| ready(Ok(n + 1)))
+/// }
+/// assert_eq!(gondola::block_on(run()).unwrap(), [1, 2, 3]);
+/// ```
 pub struct TryMap<O, E> {
     map: Map<O>,
     error: PhantomData<fn() -> E>,
