@@ -223,12 +223,9 @@ impl Builder {
     /// use std::time::Duration;
     ///
     /// let mut runtime = Runtime::builder().virtual_time().build()?;
-    /// runtime.block_on(async {
-    ///     let start = time::now();
-    ///     time::sleep(Duration::from_secs(3600)).await;
-    ///     assert_eq!(start.elapsed().as_secs(), 0); // by the wall clock
-    ///     assert_eq!(time::now() - start, Duration::from_secs(3600));
-    /// });
+    /// let start = std::time::Instant::now();
+    /// runtime.block_on(time::sleep(Duration::from_secs(3600)));
+    /// assert!(start.elapsed() < Duration::from_secs(60));
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn virtual_time(mut self) -> Self {

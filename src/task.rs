@@ -92,8 +92,10 @@ pub fn reserve() -> Reserve {
 /// The future of [`reserve`].
 ///
 /// ```
-/// let slot = gondola::block_on(async { gondola::reserve().await });
-/// drop(slot); // it may outlive its runtime; then it is good for nothing
+/// gondola::block_on(async {
+///     let waiting: gondola::Reserve = gondola::reserve();
+///     assert!(waiting.await.spawn(async {}).await.is_ok());
+/// });
 /// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Reserve {

@@ -16,8 +16,9 @@ pub(crate) struct Point {
 
 /// A thread that sleeps less than this has nothing left to give.
 const FULL: f64 = 0.95;
-/// So close to what the server can do at best, it is full.
-const NEARLY: f64 = 0.9;
+/// So close to what the server could do if no place were ever empty, it is full: a place that comes
+/// free waits a moment for its next request, on a busy machine a long one.
+const NEARLY: f64 = 0.85;
 /// More failures than this, and a K is not fit for use.
 pub(crate) const TOO_MANY_FAILURES: f64 = 0.01;
 

@@ -67,20 +67,20 @@ pub struct ItemError<E> {
 ///
 /// let pages = ["a", "b", "c", "d", "e"];
 /// let down = &Cell::new(true);
-/// let fetch = |(index, page): (usize, &&str)| async move {
+/// let fetch = |(index, page)| async move {
 ///     for _ in 0..index {
 ///         yield_now().await; // stands for some I/O
 ///     }
-///     if *page == "c" && down.get() { Err("down") } else { Ok(index) }
+///     if page == "c" && down.get() { Err("down") } else { Ok(index) }
 /// };
-/// let error = block_on(batch(pages.iter().enumerate()).limit(2).try_map(fetch)).unwrap_err();
+/// let error = block_on(batch(pages.into_iter().enumerate()).limit(2).try_map(fetch)).unwrap_err();
 /// let parts = error.into_parts();
 /// let failed = parts.errors.iter().map(|failed| failed.index);
 /// let again: Vec<usize> = failed.chain(parts.cut_off).collect();
 /// assert_eq!(again, [2, 3]);
 ///
 /// down.set(false);
-/// let again = again.into_iter().map(|index| (index, &pages[index]));
+/// let again = again.into_iter().map(|index| (index, pages[index]));
 /// let done = block_on(batch(again.chain(parts.rest)).limit(2).try_map(fetch));
 /// assert_eq!(done.unwrap(), [2, 3, 4]);
 /// ```

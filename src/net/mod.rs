@@ -4,10 +4,27 @@
 //! another executor) an operation that would have to wait returns an error of kind
 //! `NotConnected` instead of waiting for ever.
 //!
-//! One operation per direction may wait at a time; a second one gets `ResourceBusy`.
+//! One operation per direction may wait at a time. The types see to it for streams; a second
+//! [`accept`](TcpListener::accept) gets `ResourceBusy`.
+//!
+//! Addresses are IP addresses: resolve names before, for what std has for it blocks.
 //!
 //! A poll of a task completes at most 128 operations, those of a batch's items included; then it
 //! yields, so that a peer that never pauses cannot keep the thread.
+//!
+//! ```
+//! use gondola::net::{TcpListener, TcpStream};
+//!
+//! # gondola::block_on(async {
+//! let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+//! let mut client = TcpStream::connect(listener.local_addr()?).await?;
+//! let (mut server, _) = listener.accept().await?;
+//! server.write_all(b"hello").await?;
+//! let mut greeting = [0; 5];
+//! client.read_exact(&mut greeting).await?;
+//! assert_eq!(&greeting, b"hello");
+//! # std::io::Result::Ok(()) }).unwrap();
+//! ```
 #![forbid(unsafe_code)]
 
 mod io;

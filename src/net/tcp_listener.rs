@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// repeat.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A TCP socket that listens.
+/// A TCP socket that listens. Dropping it closes it; connections not accepted yet are reset.
 ///
 /// ```
 /// use gondola::net::{TcpListener, TcpStream};
@@ -40,11 +40,23 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Binds and listens, with a queue of 1024 on most systems. On Unix an address in TIME_WAIT
-    /// can be bound again at once (`SO_REUSEADDR`).
+    /// Binds and listens, with a queue of 128 connections, as std does; for a longer one, see
+    /// [`from_std`](Self::from_std). On Unix an address in TIME_WAIT can be bound again at once
+    /// (`SO_REUSEADDR`). Port 0 lets the system choose.
     ///
     /// # Errors
-    /// The system's; `NotConnected` outside a runtime; `Unsupported` under virtual time.
+    /// The system's (`AddrInUse`, ..); `NotConnected` outside a gondola runtime; `Unsupported` under
+    /// virtual time.
+    ///
+    /// ```
+    /// use gondola::net::TcpListener;
+    ///
+    /// # gondola::block_on(async {
+    /// let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let again = TcpListener::bind(listener.local_addr()?);
+    /// assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let reactor = current_reactor()?;
         Self::new(reactor, mio::net::TcpListener::bind(address)?)
@@ -84,8 +96,21 @@ impl TcpListener {
     /// 50 ms before it tries again, so that a loop that merely reports the error does not spin.
     /// `ResourceBusy`, if another call is waiting already.
     ///
+    /// # Panics
+    /// In those 50 ms, when polled outside a gondola runtime.
+    ///
     /// # Cancel safety
     /// No connection is lost: one is taken from the queue only by the poll that returns it.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let client = TcpStream::connect(listener.local_addr()?).await?;
+    /// let (_stream, peer) = listener.accept().await?;
+    /// assert_eq!(peer, client.local_addr()?);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         if let Some(until) = self.paused_until.get() {
             time::sleep_until(until).await;
@@ -108,6 +133,15 @@ impl TcpListener {
     ///
     /// # Errors
     /// The system's.
+    ///
+    /// ```
+    /// use gondola::net::TcpListener;
+    ///
+    /// # gondola::block_on(async {
+    /// let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// assert_ne!(listener.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.local_addr()
     }

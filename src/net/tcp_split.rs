@@ -8,26 +8,77 @@ use std::net::Shutdown;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// The reading half of a borrowed [`TcpStream`](super::TcpStream).
+/// The reading half of a borrowed [`TcpStream`](super::TcpStream): see
+/// [`split`](super::TcpStream::split).
+///
+/// ```
+/// # use gondola::net::{TcpListener, TcpStream};
+/// # gondola::block_on(async {
+/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+/// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+/// # let (mut server, _) = listener.accept().await?;
+/// let (mut reader, _writer) = client.split();
+/// server.write_all(b"hi").await?;
+/// assert_eq!(reader.read(&mut [0; 8]).await?, 2);
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct ReadHalf<'a> {
     io: &'a Stream,
 }
 
-/// The writing half of a borrowed [`TcpStream`](super::TcpStream).
+/// The writing half of a borrowed [`TcpStream`](super::TcpStream): see
+/// [`split`](super::TcpStream::split). Dropping it shuts down nothing.
+///
+/// ```
+/// # use gondola::net::{TcpListener, TcpStream};
+/// # gondola::block_on(async {
+/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+/// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+/// # let (mut server, _) = listener.accept().await?;
+/// let (_reader, mut writer) = client.split();
+/// writer.write_all(b"hi").await?;
+/// assert_eq!(server.read(&mut [0; 8]).await?, 2);
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct WriteHalf<'a> {
     io: &'a Stream,
 }
 
-/// The reading half of a [`TcpStream`](super::TcpStream) that was taken apart.
+/// The reading half of a [`TcpStream`](super::TcpStream) that was taken apart: see
+/// [`into_split`](super::TcpStream::into_split).
+///
+/// ```
+/// # use gondola::net::{TcpListener, TcpStream};
+/// # gondola::block_on(async {
+/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+/// # let client = TcpStream::connect(listener.local_addr()?).await?;
+/// # let (mut server, _) = listener.accept().await?;
+/// let (mut reader, _writer) = client.into_split();
+/// server.write_all(b"hi").await?;
+/// assert_eq!(reader.read(&mut [0; 8]).await?, 2);
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct OwnedReadHalf {
     io: Rc<Stream>,
 }
 
-/// The writing half of a [`TcpStream`](super::TcpStream) that was taken apart. Dropping it shuts
-/// down writing.
+/// The writing half of a [`TcpStream`](super::TcpStream) that was taken apart: see
+/// [`into_split`](super::TcpStream::into_split). Dropping it shuts down writing.
+///
+/// ```
+/// # use gondola::net::{TcpListener, TcpStream};
+/// # gondola::block_on(async {
+/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+/// # let client = TcpStream::connect(listener.local_addr()?).await?;
+/// # let (mut server, _) = listener.accept().await?;
+/// let (_reader, writer) = client.into_split();
+/// drop(writer);
+/// assert_eq!(server.read(&mut [0; 8]).await?, 0); // the end
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct OwnedWriteHalf {
     io: Rc<Stream>,
@@ -125,24 +176,55 @@ pub(super) async fn write_vectored(io: &Stream, buffers: &[IoSlice<'_>]) -> io::
 macro_rules! read_methods {
     ($($Type:tt)*) => {
         impl $($Type)* {
-            /// Reads what there is, at least one byte. `Ok(0)` means the end, or an empty buffer.
+            /// Reads what there is, at least one byte, and returns how many. `Ok(0)` means the end,
+            /// or an empty buffer. Waits while there is nothing.
             ///
             /// # Errors
             /// The system's; the [module](crate::net) says which others.
             ///
             /// # Cancel safety
             /// Loses no byte.
+            ///
+            /// ```
+            /// # use gondola::net::{TcpListener, TcpStream};
+            /// # gondola::block_on(async {
+            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+            /// # let (mut server, _) = listener.accept().await?;
+            /// server.write_all(b"hello").await?;
+            /// let mut buffer = [0; 16];
+            /// assert_eq!(client.read(&mut buffer).await?, 5);
+            /// assert_eq!(&buffer[..5], b"hello");
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
             pub async fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 crate::net::tcp_split::read(&self.io, buffer).await
             }
 
-            /// Reads what there is into several buffers, filling one after the other.
+            /// Reads what there is into several buffers, filling one after the other. Else as
+            /// [`read`](Self::read). One call fills 1024 buffers at most.
             ///
             /// # Errors
             /// As [`read`](Self::read).
             ///
             /// # Cancel safety
             /// Loses no byte.
+            ///
+            /// ```
+            /// # use gondola::net::{TcpListener, TcpStream};
+            /// # gondola::block_on(async {
+            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+            /// # let (mut server, _) = listener.accept().await?;
+            /// use std::io::IoSliceMut;
+            ///
+            /// server.write_all(b"hello").await?;
+            /// let (mut head, mut tail) = ([0; 2], [0; 8]);
+            /// let mut buffers = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+            /// assert_eq!(client.read_vectored(&mut buffers).await?, 5);
+            /// assert_eq!((&head, &tail[..3]), (b"he", &b"llo"[..]));
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
             pub async fn read_vectored(
                 &mut self,
                 buffers: &mut [std::io::IoSliceMut<'_>],
@@ -150,7 +232,7 @@ macro_rules! read_methods {
                 crate::net::tcp_split::read_vectored(&self.io, buffers).await
             }
 
-            /// Fills the buffer.
+            /// Fills the buffer, by as many reads as that takes.
             ///
             /// # Errors
             /// `UnexpectedEof` if the peer ends before; then some of the buffer may be filled. Else as
@@ -159,6 +241,19 @@ macro_rules! read_methods {
             /// # Cancel safety
             /// Not cancel-safe: bytes that were read already are in the buffer, and how many is
             /// lost. Where that matters, call [`read`](Self::read) and count.
+            ///
+            /// ```
+            /// # use gondola::net::{TcpListener, TcpStream};
+            /// # gondola::block_on(async {
+            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+            /// # let (mut server, _) = listener.accept().await?;
+            /// server.write_all(b"hello").await?;
+            /// let mut buffer = [0; 4];
+            /// client.read_exact(&mut buffer).await?;
+            /// assert_eq!(&buffer, b"hell");
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
             pub async fn read_exact(&mut self, buffer: &mut [u8]) -> std::io::Result<()> {
                 let mut filled = 0;
                 while filled < buffer.len() {
@@ -170,13 +265,26 @@ macro_rules! read_methods {
                 Ok(())
             }
 
-            /// Reads what there is, and leaves it to be read again.
+            /// Reads what there is, and leaves it to be read again. Else as [`read`](Self::read).
             ///
             /// # Errors
             /// As [`read`](Self::read).
             ///
             /// # Cancel safety
             /// Loses no byte.
+            ///
+            /// ```
+            /// # use gondola::net::{TcpListener, TcpStream};
+            /// # gondola::block_on(async {
+            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+            /// # let (mut server, _) = listener.accept().await?;
+            /// server.write_all(b"hi").await?;
+            /// let mut buffer = [0; 8];
+            /// assert_eq!(client.peek(&mut buffer).await?, 2);
+            /// assert_eq!(client.read(&mut buffer).await?, 2); // the same two
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
             pub async fn peek(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
                 crate::net::tcp_split::peek(&self.io, buffer).await
             }
@@ -187,7 +295,8 @@ macro_rules! read_methods {
 macro_rules! write_methods {
     ($($Type:tt)*) => {
         impl $($Type)* {
-            /// Writes as much as the kernel takes now, and returns how much that was.
+            /// Writes as much as the kernel takes, and returns how much that was: at least one byte,
+            /// unless the buffer is empty. Waits while it takes nothing.
             ///
             /// # Errors
             /// The system's (`BrokenPipe` or `ConnectionReset` once the peer has gone); the
@@ -195,17 +304,47 @@ macro_rules! write_methods {
             ///
             /// # Cancel safety
             /// A write that was cancelled wrote nothing.
+            ///
+            /// ```
+            /// # use gondola::net::{TcpListener, TcpStream};
+            /// # gondola::block_on(async {
+            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+            /// # let (mut server, _) = listener.accept().await?;
+            /// assert_eq!(client.write(b"hi").await?, 2);
+            /// let mut buffer = [0; 2];
+            /// server.read_exact(&mut buffer).await?;
+            /// assert_eq!(&buffer, b"hi");
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
             pub async fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
                 crate::net::tcp_split::write(&self.io, buffer).await
             }
 
-            /// Writes as much of several buffers, in their order, as the kernel takes now.
+            /// Writes as much of several buffers, in their order, as the kernel takes. Else as
+            /// [`write`](Self::write). One call takes from 1024 buffers at most.
             ///
             /// # Errors
             /// As [`write`](Self::write).
             ///
             /// # Cancel safety
             /// A write that was cancelled wrote nothing.
+            ///
+            /// ```
+            /// # use gondola::net::{TcpListener, TcpStream};
+            /// # gondola::block_on(async {
+            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+            /// # let (mut server, _) = listener.accept().await?;
+            /// use std::io::IoSlice;
+            ///
+            /// let parts = [IoSlice::new(b"head "), IoSlice::new(b"body")];
+            /// assert_eq!(client.write_vectored(&parts).await?, 9);
+            /// let mut buffer = [0; 9];
+            /// server.read_exact(&mut buffer).await?;
+            /// assert_eq!(&buffer, b"head body");
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
             pub async fn write_vectored(
                 &mut self,
                 buffers: &[std::io::IoSlice<'_>],
@@ -213,7 +352,7 @@ macro_rules! write_methods {
                 crate::net::tcp_split::write_vectored(&self.io, buffers).await
             }
 
-            /// Writes the whole buffer.
+            /// Writes the whole buffer, by as many writes as that takes.
             ///
             /// # Errors
             /// As [`write`](Self::write); then some of it may have been written.
@@ -221,6 +360,19 @@ macro_rules! write_methods {
             /// # Cancel safety
             /// Not cancel-safe: how much was written is lost. Where that matters, call
             /// [`write`](Self::write) and count.
+            ///
+            /// ```
+            /// # use gondola::net::{TcpListener, TcpStream};
+            /// # gondola::block_on(async {
+            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
+            /// # let (mut server, _) = listener.accept().await?;
+            /// client.write_all(b"hello").await?;
+            /// let mut buffer = [0; 5];
+            /// server.read_exact(&mut buffer).await?;
+            /// assert_eq!(&buffer, b"hello");
+            /// # std::io::Result::Ok(()) }).unwrap();
+            /// ```
             pub async fn write_all(&mut self, buffer: &[u8]) -> std::io::Result<()> {
                 let mut written = 0;
                 while written < buffer.len() {

@@ -35,14 +35,25 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    /// Connects to `address`.
+    /// Connects to `address`. How long that may take is the system's business, and can be minutes:
+    /// see [`timeout`](crate::time::timeout).
     ///
     /// # Errors
-    /// The system's (`ConnectionRefused`, `TimedOut`, ..); `NotConnected` outside a runtime;
+    /// The system's (`ConnectionRefused`, `TimedOut`, ..); `NotConnected` outside a gondola runtime;
     /// `Unsupported` under virtual time.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let address = listener.local_addr()?;
+    /// let stream = TcpStream::connect(address).await?;
+    /// assert_eq!(stream.peer_addr()?, address);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         // The first event says that the attempt is decided, not how.
         let reactor = current_reactor()?;
@@ -68,7 +79,22 @@ impl TcpStream {
     /// Takes over a connected socket of std, which becomes non-blocking.
     ///
     /// # Errors
-    /// The system's; `NotConnected` outside a runtime; `Unsupported` under virtual time.
+    /// The system's; `NotConnected` outside a gondola runtime; `Unsupported` under virtual time.
+    ///
+    /// ```
+    /// use gondola::net::TcpStream;
+    ///
+    /// # gondola::block_on(async {
+    /// # let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// let mut stream = TcpStream::from_std(stream)?;
+    /// stream.write_all(b"hello").await?;
+    /// # use std::io::Read;
+    /// # let mut seen = [0; 5];
+    /// # listener.accept()?.0.read_exact(&mut seen)?;
+    /// # assert_eq!(&seen, b"hello");
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         let reactor = current_reactor()?;
         stream.set_nonblocking(true)?;
@@ -79,26 +105,58 @@ impl TcpStream {
         Ok(Self { io: Io::new(reactor, stream, true)? })
     }
 
-    /// Shuts down reading, writing or both.
+    /// Shuts down reading, writing or both, at once. After `Write` the peer, once it has read all,
+    /// reads the end.
     ///
     /// # Errors
     /// The system's.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// # let client = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (mut server, _) = listener.accept().await?;
+    /// client.shutdown(std::net::Shutdown::Write)?;
+    /// assert_eq!(server.read(&mut [0; 8]).await?, 0);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.io.shutdown(how)
     }
 
-    /// Whether small writes are sent at once (`TCP_NODELAY`).
+    /// Whether small writes are sent at once (`TCP_NODELAY`). By default they are not.
     ///
     /// # Errors
     /// The system's.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// assert!(!stream.nodelay()?);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn nodelay(&self) -> io::Result<bool> {
         self.io.nodelay()
     }
 
-    /// Sends small writes at once instead of gathering them: set it for request and response.
+    /// Sends small writes at once instead of gathering them (`TCP_NODELAY`): set it for request and
+    /// response.
     ///
     /// # Errors
     /// The system's.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// stream.set_nodelay(true)?;
+    /// assert!(stream.nodelay()?);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.io.set_nodelay(nodelay)
     }
@@ -107,6 +165,15 @@ impl TcpStream {
     ///
     /// # Errors
     /// The system's.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// assert!(stream.local_addr()?.ip().is_loopback());
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.local_addr()
     }
@@ -115,6 +182,15 @@ impl TcpStream {
     ///
     /// # Errors
     /// The system's.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.peer_addr()
     }
@@ -151,6 +227,26 @@ impl TcpStream {
 
     /// Two halves that can live in two tasks. The socket closes with the later one; dropping the
     /// write half shuts down writing.
+    ///
+    /// ```
+    /// # use gondola::net::{TcpListener, TcpStream};
+    /// # gondola::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// # let client = TcpStream::connect(listener.local_addr()?).await?;
+    /// # let (mut server, _) = listener.accept().await?;
+    /// let (mut reader, mut writer) = client.into_split();
+    /// let echo = gondola::try_spawn(async move {
+    ///     let mut seen = [0; 2];
+    ///     server.read_exact(&mut seen).await?;
+    ///     server.write_all(&seen).await
+    /// }).unwrap();
+    /// gondola::try_spawn(async move { writer.write_all(b"hi").await }).unwrap().detach();
+    /// let mut buffer = [0; 2];
+    /// reader.read_exact(&mut buffer).await?;
+    /// assert_eq!(&buffer, b"hi");
+    /// # echo.await.unwrap()?;
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         tcp_split::into_split(self.io)
