@@ -1,0 +1,354 @@
+//! The batch against a naive model of its turn: the same events in the same order.
+//!
+//! Every case with at most 4 items, K at most 3, and every combination of outcomes, policies and
+//! points of cancellation; then larger ones at random. `GONDOLA_CASES=10000000 cargo test --release
+//! --test batch_model` runs as many as wanted; a failure prints its seed.
+
+mod support;
+
+use gondola::{CancellationToken, ErrorKind, OnError, Stop, batch};
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use support::Random;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Good,
+    Bad,
+    Panic,
+}
+
+/// What an item does: so many waits, then its end.
+#[derive(Clone, Copy, Debug)]
+struct Script {
+    waits: usize,
+    end: End,
+}
+
+/// Who cancels the token, if anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Canceller {
+    Nobody,
+    Beforehand,
+    Source(usize),
+    Closure(usize),
+    /// An item, in its poll of this number.
+    Poll(usize, usize),
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    items: Vec<Script>,
+    k: usize,
+    on_error: OnError,
+    canceller: Canceller,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Pull(usize),
+    End,
+    Start(usize),
+    Poll(usize),
+    Drop(usize),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Whole(Vec<usize>),
+    Partial {
+        cancelled: bool,
+        errors: Vec<usize>,
+        cut_off: Vec<usize>,
+        outputs: Vec<Option<usize>>,
+        pulled: usize,
+    },
+    Panicked,
+}
+
+/// The model: turn by turn, with nothing but vectors.
+fn model(case: &Case) -> (Vec<Event>, Outcome) {
+    let Case { items, k, on_error, canceller } = case;
+    let mut events = Vec::new();
+    let mut slots: Vec<Option<(usize, usize)>> = vec![None; *k.min(&items.len().max(1))];
+    let mut vacant: Vec<usize> = (0..slots.len()).rev().collect();
+    let mut ready: Vec<usize> = Vec::new();
+    let mut cancelled = *canceller == Canceller::Beforehand;
+    let (mut pulled, mut exhausted) = (0, false);
+    let (mut errors, mut cut_off) = (Vec::new(), Vec::new());
+    let mut outputs: Vec<Option<usize>> = Vec::new();
+    let mut stopped: Option<ErrorKind> = None;
+    loop {
+        ready.sort_unstable();
+        for slot in std::mem::take(&mut ready) {
+            let (item, polls) = slots[slot].unwrap();
+            events.push(Event::Poll(item));
+            cancelled |= *canceller == Canceller::Poll(item, polls);
+            if polls < items[item].waits {
+                slots[slot] = Some((item, polls + 1));
+                ready.push(slot);
+                continue;
+            }
+            if items[item].end == End::Panic {
+                let alive = slots.iter().flatten().map(|&(item, _)| Event::Drop(item));
+                events.extend(alive);
+                return (events, Outcome::Panicked);
+            }
+            events.push(Event::Drop(item));
+            slots[slot] = None;
+            vacant.push(slot);
+            if items[item].end == End::Good {
+                outputs.resize(outputs.len().max(item + 1), None);
+                outputs[item] = Some(item);
+            } else {
+                errors.push(item);
+                if *on_error != OnError::Collect {
+                    stopped = Some(ErrorKind::Item);
+                }
+            }
+        }
+        loop {
+            let idle = slots.iter().all(Option::is_none);
+            if stopped.is_none() && cancelled && !(idle && exhausted) {
+                stopped = Some(ErrorKind::Cancelled);
+            }
+            if stopped.is_some() || exhausted {
+                break;
+            }
+            let Some(slot) = vacant.pop() else { break };
+            if pulled == items.len() {
+                events.push(Event::End);
+                exhausted = true;
+                vacant.push(slot);
+                continue;
+            }
+            events.push(Event::Pull(pulled));
+            cancelled |= *canceller == Canceller::Source(pulled);
+            events.push(Event::Start(pulled));
+            cancelled |= *canceller == Canceller::Closure(pulled);
+            slots[slot] = Some((pulled, 0));
+            ready.push(slot);
+            pulled += 1;
+        }
+        if stopped.is_some() && *on_error != OnError::Stop(Stop::Drain) {
+            for slot in &mut slots {
+                if let Some((item, _)) = slot.take() {
+                    events.push(Event::Drop(item));
+                    cut_off.push(item);
+                }
+            }
+            ready.clear();
+        }
+        if slots.iter().all(Option::is_none) && (exhausted || stopped.is_some()) {
+            cut_off.sort_unstable();
+            let outcome = match stopped {
+                None if errors.is_empty() => {
+                    Outcome::Whole(outputs.into_iter().flatten().collect())
+                }
+                kind => {
+                    let cancelled = kind == Some(ErrorKind::Cancelled);
+                    Outcome::Partial { cancelled, errors, cut_off, outputs, pulled }
+                }
+            };
+            return (events, outcome);
+        }
+    }
+}
+
+struct Item<'a> {
+    index: usize,
+    script: Script,
+    polls: usize,
+    case: &'a Case,
+    token: &'a CancellationToken,
+    events: &'a RefCell<Vec<Event>>,
+}
+
+impl Future for Item<'_> {
+    type Output = Result<usize, usize>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let index = self.index;
+        self.events.borrow_mut().push(Event::Poll(index));
+        if self.case.canceller == Canceller::Poll(index, self.polls) {
+            self.token.cancel();
+        }
+        if self.polls < self.script.waits {
+            self.polls += 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match self.script.end {
+            End::Good => Poll::Ready(Ok(index)),
+            End::Bad => Poll::Ready(Err(index)),
+            End::Panic => panic!("scripted"),
+        }
+    }
+}
+
+impl Drop for Item<'_> {
+    fn drop(&mut self) {
+        self.events.borrow_mut().push(Event::Drop(self.index));
+    }
+}
+
+fn real(case: &Case) -> (Vec<Event>, Outcome) {
+    let events = RefCell::new(Vec::new());
+    let token = CancellationToken::new();
+    if case.canceller == Canceller::Beforehand {
+        token.cancel();
+    }
+    let mut next = 0;
+    let source = std::iter::from_fn(|| {
+        let index = next;
+        next += 1;
+        if index == case.items.len() {
+            events.borrow_mut().push(Event::End);
+            return None;
+        }
+        events.borrow_mut().push(Event::Pull(index));
+        if case.canceller == Canceller::Source(index) {
+            token.cancel();
+        }
+        Some(index)
+    });
+    // With the length known to the memory only, as for any iterator of std.
+    let source = Known(source, case.items.len());
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let run = batch(source).limit(case.k).on_error(case.on_error).cancel_on(&token);
+        let mut run = pin!(run.try_map(|index| {
+            events.borrow_mut().push(Event::Start(index));
+            if case.canceller == Canceller::Closure(index) {
+                token.cancel();
+            }
+            let script = case.items[index];
+            Item { index, script, polls: 0, case, token: &token, events: &events }
+        }));
+        loop {
+            let poll = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(result) = poll {
+                return result.map_err(gondola::BatchError::into_parts).map_err(|parts| {
+                    let errors = parts.errors.iter().map(|error| error.index).collect();
+                    Outcome::Partial {
+                        cancelled: parts.kind == ErrorKind::Cancelled,
+                        errors,
+                        cut_off: parts.cut_off,
+                        outputs: parts.partial,
+                        pulled: parts.pulled,
+                    }
+                });
+            }
+        }
+    }));
+    let outcome = match outcome {
+        Ok(Ok(outputs)) => Outcome::Whole(outputs),
+        Ok(Err(partial)) => partial,
+        Err(_) => Outcome::Panicked,
+    };
+    (events.into_inner(), outcome)
+}
+
+struct Known<I>(I, usize);
+
+impl<I: Iterator> Iterator for Known<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.1))
+    }
+}
+
+fn check(case: &Case, name: &str) {
+    let (expected, got) = (model(case), real(case));
+    assert!(expected == got, "{name}: {case:?}\nmodel: {expected:?}\nreal:  {got:?}");
+}
+
+const POLICIES: [OnError; 3] =
+    [OnError::Stop(Stop::Cancel), OnError::Stop(Stop::Drain), OnError::Collect];
+
+fn silence_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let scripted = info.payload().downcast_ref::<&str>() == Some(&"scripted");
+        if !scripted {
+            eprintln!("{info}");
+        }
+    }));
+}
+
+#[test]
+fn every_small_case() {
+    silence_panics();
+    let scripts: Vec<Script> = [End::Good, End::Bad]
+        .into_iter()
+        .flat_map(|end| (0..3).map(move |waits| Script { waits, end }))
+        .chain([0, 1].map(|waits| Script { waits, end: End::Panic }))
+        .collect();
+    let mut cases = 0_u64;
+    for n in 0..=4 {
+        let mut cancellers = vec![Canceller::Nobody, Canceller::Beforehand];
+        for item in 0..n {
+            cancellers.extend([Canceller::Source(item), Canceller::Closure(item)]);
+            cancellers.extend((0..3).map(|poll| Canceller::Poll(item, poll)));
+        }
+        for combination in 0..scripts.len().pow(n as u32) {
+            let mut rest = combination;
+            let items: Vec<Script> = (0..n)
+                .map(|_| {
+                    let script = scripts[rest % scripts.len()];
+                    rest /= scripts.len();
+                    script
+                })
+                .collect();
+            for k in 1..=3 {
+                for on_error in POLICIES {
+                    for &canceller in &cancellers {
+                        cases += 1;
+                        let case = Case { items: items.clone(), k, on_error, canceller };
+                        check(&case, "exhaustive");
+                    }
+                }
+            }
+        }
+    }
+    println!("{cases} cases");
+}
+
+#[test]
+fn larger_cases_at_random() {
+    silence_panics();
+    let cases = std::env::var("GONDOLA_CASES").map_or(100_000, |text| text.parse().unwrap());
+    for seed in 1..=cases {
+        let random = &mut Random(seed);
+        let bound = 1 << random.below(6);
+        let n = random.below(bound) as usize;
+        let (bad, panic) = (random.below(30), random.below(60));
+        let items: Vec<Script> = (0..n)
+            .map(|_| {
+                let end = match random.below(100) {
+                    dice if dice < bad => End::Bad,
+                    dice if dice < bad + panic / 20 => End::Panic,
+                    _ => End::Good,
+                };
+                // Waits stay below the polls after which a batch gives way.
+                Script { waits: random.below(3) as usize, end }
+            })
+            .collect();
+        let item = random.below(n as u64 + 1) as usize;
+        let canceller = match random.below(8) {
+            0 => Canceller::Beforehand,
+            1 => Canceller::Source(item),
+            2 => Canceller::Closure(item),
+            3 => Canceller::Poll(item, random.below(3) as usize),
+            _ => Canceller::Nobody,
+        };
+        let (k, on_error) = (1 + random.below(70) as usize, POLICIES[random.below(3) as usize]);
+        check(&Case { items, k, on_error, canceller }, &format!("seed {seed}"));
+    }
+}
