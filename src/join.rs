@@ -14,8 +14,7 @@ use std::task::{Context, Poll};
 /// A spawned task: await it for its output, or abort it.
 ///
 /// Dropping the handle detaches the task, which goes on. Awaiting is cancel-safe: an output that
-/// was not taken stays. It works under any executor on this thread. Once ready, the handle panics
-/// if it is polled again.
+/// was not taken stays. Once ready, the handle panics if it is polled again.
 ///
 /// # Errors
 /// Awaiting gives a [`JoinError`] if the task panicked or was cancelled.
@@ -55,8 +54,8 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Whether the task's future is gone: completed, panicked or cancelled. Then awaiting the handle
-    /// does not wait.
+    /// Whether the task's future is gone: completed, panicked or cancelled. Then awaiting the
+    /// handle does not wait.
     ///
     /// ```
     /// gondola::block_on(async {

@@ -244,7 +244,8 @@ impl Builder {
     /// use std::io::ErrorKind;
     ///
     /// assert!(Runtime::builder().slots(64).build().is_ok());
-    /// assert_eq!(Runtime::builder().slots(0).build().unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// let error = Runtime::builder().slots(0).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
     /// ```
     pub fn build(self) -> io::Result<Runtime> {
         let Self { slots, virtual_time } = self;

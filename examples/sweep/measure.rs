@@ -23,7 +23,7 @@ pub(crate) struct Sample {
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
     pub(crate) first_error: Option<io::Error>,
-    /// From admission to completion, in nanoseconds, of those that succeeded.
+    /// From admission to completion, in nanoseconds, to within 1 %, of those that succeeded.
     pub(crate) latency: Histogram<u64>,
     /// The latencies of all items, added up.
     pub(crate) total_latency: Duration,
@@ -87,7 +87,7 @@ impl Meter {
             succeeded: 0,
             failed: 0,
             first_error: None,
-            latency: Histogram::new(3).expect("3 digits are possible"),
+            latency: Histogram::new(2).expect("2 digits are possible"),
             total_latency: Duration::ZERO,
             processor: None,
             resident_kib: None,

@@ -63,14 +63,14 @@ fn recommendation(points: &[Point], chosen: usize, beta: f64) -> String {
 fn reason(points: &[Point], chosen: usize, options: &Options) -> String {
     let why = verdict::why(points, chosen, options.beta, server_limit(options));
     let words = match why {
-        Why::ThreadFull(busy) => format!(
-            "the thread is full: it is busy {:.0} % of the time. Less work per item\n\
-             would help, or a second thread.",
+        Why::ThreadFull(k, busy) => format!(
+            "the thread is full. At K = {k}, it is busy {:.0} % of the time. Less work\n\
+             per item would help, or a second thread.",
             busy * 100.0
         ),
-        Why::ServerFull(used) => format!(
-            "the server is full: it does {:.0} % of S / (W * L), its places over the\n\
-             time that an item waits.",
+        Why::ServerFull(k, used) => format!(
+            "the server is full. At K = {k}, it does {:.0} % of S / (W * L), its places\n\
+             over the time that an item waits.",
             used * 100.0
         ),
         Why::GetsWorse => "it gets worse: with more in flight, fewer items are done.".into(),

@@ -44,7 +44,7 @@ impl Row {
 
     /// In milliseconds.
     pub(crate) fn latency(&self, quantile: f64) -> f64 {
-        let mut all = Histogram::<u64>::new(3).expect("3 digits are possible");
+        let mut all = Histogram::<u64>::new(2).expect("2 digits are possible");
         for sample in &self.samples {
             all.add(&sample.latency).expect("it resizes itself");
         }

@@ -70,10 +70,10 @@ pub(crate) fn refinement(points: &[Point], beta: f64) -> Option<usize> {
 /// Why a higher K is not worth it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Why {
-    /// The thread can do no more: so busy is it.
-    ThreadFull(f64),
-    /// The server can do no more: so much of what its places can do at best is used.
-    ServerFull(f64),
+    /// At this K, the thread can do no more: so busy is it.
+    ThreadFull(usize, f64),
+    /// At this K, the server can do no more: so much of what its places can do at best is used.
+    ServerFull(usize, f64),
     /// The next K has lower items/s.
     GetsWorse,
     /// At the next K, this share of the items fails.
@@ -93,19 +93,21 @@ pub(crate) fn why(points: &[Point], chosen: usize, beta: f64, server_limit: Opti
     let next = fit.get(chosen + 1);
     // Growth that is to stop at the chosen K is often half-way to the limit; the next K meets it.
     let both = || [Some(here), next].into_iter().flatten();
-    let busy = both().filter_map(|point| point.busy).reduce(f64::max);
-    let used = server_limit.map(|limit| both().map(|point| point.rate / limit).fold(0.0, f64::max));
-    match (busy, used, next) {
-        (Some(busy), _, _) if busy >= FULL => Why::ThreadFull(busy),
-        (_, Some(used), _) if used >= NEARLY => Why::ServerFull(used),
-        (_, _, None) => match points.get(chosen + 1) {
-            Some(next) => Why::Failures(next.failed),
-            None => Why::NoKnee,
-        },
-        (_, _, Some(next)) if is_worse(here, next) => Why::GetsWorse,
+    let busy = |point: &Point| Some((point.k, point.busy.filter(|&busy| busy >= FULL)?));
+    if let Some((k, busy)) = both().find_map(busy) {
+        return Why::ThreadFull(k, busy);
+    }
+    let used = |point: &Point| Some((point.k, point.rate / server_limit?));
+    if let Some((k, used)) = both().filter_map(used).find(|&(_, used)| used >= NEARLY) {
+        return Why::ServerFull(k, used);
+    }
+    match (next, points.get(chosen + 1)) {
+        (None, None) => Why::NoKnee,
+        (None, Some(unfit)) => Why::Failures(unfit.failed),
+        (Some(next), _) if is_worse(here, next) => Why::GetsWorse,
         _ => match fit[chosen + 1..].iter().find(|to| elasticity(here, to) >= beta) {
             Some(perhaps) => Why::Unclear(perhaps.k),
-            None => Why::Elsewhere(busy.is_some()),
+            None => Why::Elsewhere(here.busy.is_some()),
         },
     }
 }

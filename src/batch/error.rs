@@ -85,6 +85,7 @@ pub struct ItemError<E> {
 /// assert_eq!(done.unwrap(), [2, 3, 4]);
 /// ```
 /// The effects of an item that was cut off are unknown, so what is done again should bear it.
+/// The record of the second run counts its own items from 0; only the enumerated index goes on.
 ///
 /// Bookkeeping of what was started belongs in the closure's body, not in its future: the closure
 /// is called for every item that is pulled, but a future may be cut off before its first poll.
@@ -117,7 +118,8 @@ pub struct BatchError<I, E, P = ()> {
 /// ```
 /// use gondola::batch::{Parts, batch};
 ///
-/// let run = batch(0..9).limit(1).try_map(|n| async move { if n < 2 { Ok(n) } else { Err("two") } });
+/// let run = batch(0..9).limit(1);
+/// let run = run.try_map(|n| async move { if n < 2 { Ok(n) } else { Err("two") } });
 /// let Parts { pulled, partial, rest, .. } = gondola::block_on(run).unwrap_err().into_parts();
 /// assert_eq!((pulled, partial, rest), (3, vec![Some(0), Some(1)], 3..9));
 /// ```

@@ -19,6 +19,8 @@ pub(super) struct Io<S: Source> {
     reactor: Rc<Reactor>,
 }
 
+pub(super) type Stream = Io<mio::net::TcpStream>;
+
 impl<S: Source> Io<S> {
     /// Registers a source; `ready` is what to assume of it at first.
     pub(super) fn new(reactor: Rc<Reactor>, mut source: S, ready: bool) -> io::Result<Self> {

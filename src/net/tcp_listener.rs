@@ -40,13 +40,14 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
-    /// Binds and listens, with a queue of 128 connections, as std does; for a longer one, see
+    /// Binds and listens. Port 0 lets the system choose. The queue is mio's and std's: 128 on most
+    /// systems; for another one, prepare the socket elsewhere and take it over by
     /// [`from_std`](Self::from_std). On Unix an address in TIME_WAIT can be bound again at once
-    /// (`SO_REUSEADDR`). Port 0 lets the system choose.
+    /// (`SO_REUSEADDR`).
     ///
     /// # Errors
-    /// The system's (`AddrInUse`, ..); `NotConnected` outside a gondola runtime; `Unsupported` under
-    /// virtual time.
+    /// The system's (`AddrInUse`, ..); `NotConnected` outside a gondola runtime; `Unsupported`
+    /// under virtual time.
     ///
     /// ```
     /// use gondola::net::TcpListener;
@@ -97,7 +98,7 @@ impl TcpListener {
     /// `ResourceBusy`, if another call is waiting already.
     ///
     /// # Panics
-    /// In those 50 ms, when polled outside a gondola runtime.
+    /// The call that waits first, when polled outside a gondola runtime.
     ///
     /// # Cancel safety
     /// No connection is lost: one is taken from the queue only by the poll that returns it.

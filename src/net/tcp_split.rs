@@ -1,7 +1,7 @@
 //! Reading and writing, for whole streams and their halves.
 #![forbid(unsafe_code)]
 
-use super::tcp_stream::Stream;
+use super::io::Stream;
 use crate::reactor::Direction::{Read, Write};
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::Shutdown;
@@ -235,8 +235,8 @@ macro_rules! read_methods {
             /// Fills the buffer, by as many reads as that takes.
             ///
             /// # Errors
-            /// `UnexpectedEof` if the peer ends before; then some of the buffer may be filled. Else as
-            /// [`read`](Self::read).
+            /// `UnexpectedEof` if the peer ends before; then some of the buffer may be filled. Else
+            /// as [`read`](Self::read).
             ///
             /// # Cancel safety
             /// Not cancel-safe: bytes that were read already are in the buffer, and how many is
@@ -295,8 +295,8 @@ macro_rules! read_methods {
 macro_rules! write_methods {
     ($($Type:tt)*) => {
         impl $($Type)* {
-            /// Writes as much as the kernel takes, and returns how much that was: at least one byte,
-            /// unless the buffer is empty. Waits while it takes nothing.
+            /// Writes as much as the kernel takes, and returns how much that was: at least one
+            /// byte, unless the buffer is empty. Waits while it takes nothing.
             ///
             /// # Errors
             /// The system's (`BrokenPipe` or `ConnectionReset` once the peer has gone); the

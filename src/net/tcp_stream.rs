@@ -1,14 +1,12 @@
 //! The connected socket.
 #![forbid(unsafe_code)]
 
-use super::io::{Io, current_reactor};
+use super::io::{Io, Stream, current_reactor};
 use super::tcp_split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::reactor::{Direction, Reactor};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
-
-pub(super) type Stream = Io<mio::net::TcpStream>;
 
 /// A TCP connection. Dropping it closes it.
 ///
@@ -39,8 +37,8 @@ impl TcpStream {
     /// see [`timeout`](crate::time::timeout).
     ///
     /// # Errors
-    /// The system's (`ConnectionRefused`, `TimedOut`, ..); `NotConnected` outside a gondola runtime;
-    /// `Unsupported` under virtual time.
+    /// The system's (`ConnectionRefused`, `TimedOut`, ..); `NotConnected` outside a gondola
+    /// runtime; `Unsupported` under virtual time.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
