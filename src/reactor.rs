@@ -48,7 +48,7 @@ pub(crate) struct Reactor {
     ticket: Cell<usize>,
     due: RefCell<VecDeque<Waker>>,
     budget: Cell<u32>,
-    /// Whether the runtime of this reactor is entered: nobody waits at a reactor that nobody polls.
+    /// Whether the runtime of this reactor is entered.
     entered: Cell<bool>,
     allows_sources: bool,
 }

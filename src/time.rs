@@ -100,8 +100,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
-/// Awaited again after it was ready, it is ready again, by the next look at the timers at the
-/// latest. In another runtime it goes on there, with a new timer.
+/// Once ready, it stays ready. In another runtime it goes on there, with a new timer.
 ///
 /// ```
 /// use gondola::time::{Sleep, sleep};
@@ -160,11 +159,8 @@ impl Future for Sleep {
         let timers = &context::current().timers;
         match &self.timer {
             Some(timer) if Rc::ptr_eq(&timer.timers, timers) => {
-                if timers.poll(&timer.key, cx.waker()).is_pending() {
-                    return Poll::Pending;
-                }
-                self.disarm();
-                return Poll::Ready(());
+                // Fired, it stays here, so that the sleep stays ready.
+                return timers.poll(&timer.key, cx.waker());
             }
             // It has come here from another runtime, and so does its timer.
             Some(_) => self.disarm(),

@@ -106,7 +106,7 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
             } else {
                 errors.push(item);
                 if *on_error != OnError::Collect {
-                    stopped = Some(ErrorKind::Item);
+                    stopped.get_or_insert(ErrorKind::Item);
                 }
             }
         }

@@ -443,6 +443,25 @@ fn detached_tasks_go_on_and_their_outputs_are_dropped() {
 }
 
 #[test]
+fn a_joined_handle_that_is_kept_has_nothing_to_do_with_the_next_task() {
+    let mut runtime = runtime(1);
+    runtime.block_on(async {
+        let mut first = try_spawn(async { 1_u64 }).unwrap();
+        assert_eq!((&mut first).await.unwrap(), 1);
+        let second = try_spawn(async {
+            yield_now().await;
+            2_u64
+        });
+        let second = second.unwrap();
+        yield_now().await;
+        first.abort();
+        assert!(first.is_finished() && !second.is_finished());
+        drop(first);
+        assert_eq!(second.await.unwrap(), 2);
+    });
+}
+
+#[test]
 fn a_stale_waker_never_reaches_the_next_occupant_but_for_a_spurious_poll() {
     let mut runtime = runtime(1);
     runtime.block_on(async {

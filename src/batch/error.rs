@@ -15,10 +15,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// At least one item failed. Under `Stop(Drain)` it may have done so after a cancel.
+    /// At least one item failed.
     Item,
-    /// Its token was cancelled before it was done. What had failed by then, under `Collect`, is
-    /// among the errors.
+    /// Its token was cancelled before it was done. What failed before, under `Collect`, or while
+    /// it was drained, is among the errors.
     Cancelled,
     /// The limit was 0. Nothing was pulled.
     ZeroLimit,
@@ -433,12 +433,10 @@ fn display<E: fmt::Display>(
         (ErrorKind::LimitTooLarge { max }, _) => {
             return write!(f, "the limit of the batch is above {max}");
         }
-        (ErrorKind::Cancelled, _) | (ErrorKind::Item, []) => {
-            f.write_str("the batch was cancelled")?
-        }
         (ErrorKind::Item, [ItemError { index, error }, ..]) => {
             write!(f, "item {index} failed: {error}")?;
         }
+        _ => f.write_str("the batch was cancelled")?,
     }
     let failed = errors.len();
     write!(f, " ({completed} completed, {failed} failed, {cut_off} cut off in flight)")

@@ -201,7 +201,7 @@ where
                 if let Err(error) = self.verb.take_in(index, output) {
                     self.errors.push(ItemError { index, error });
                     if let OnError::Stop(_) = self.on_error {
-                        self.stopped = Some(ErrorKind::Item);
+                        self.stopped.get_or_insert(ErrorKind::Item);
                     }
                 }
             }

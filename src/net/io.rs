@@ -32,6 +32,14 @@ impl<S: Source> Io<S> {
         self.reactor.clone()
     }
 
+    /// Whether waiting makes sense: nobody waits at a reactor that nobody polls.
+    pub(super) fn must_be_running(&self) -> io::Result<()> {
+        match self.reactor.is_entered() {
+            true => Ok(()),
+            false => Err(io::Error::new(io::ErrorKind::NotConnected, NOT_RUNNING)),
+        }
+    }
+
     /// Runs `operation` until it says something other than `WouldBlock`, waiting in between.
     pub(super) fn run<T, F>(&self, direction: Direction, operation: F) -> Operation<'_, S, F>
     where
@@ -120,10 +128,7 @@ where
                 result => return Poll::Ready(result),
             }
         }
-        if !reactor.is_entered() {
-            let error = io::Error::new(io::ErrorKind::NotConnected, NOT_RUNNING);
-            return Poll::Ready(Err(error));
-        }
+        io.must_be_running()?;
         let ticket = *ticket.get_or_insert_with(|| reactor.new_ticket());
         match reactor.set_waiter(token, direction, ticket, cx.waker()) {
             Ok(()) => Poll::Pending,

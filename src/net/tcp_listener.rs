@@ -97,9 +97,6 @@ impl TcpListener {
     /// 50 ms before it tries again, so that a loop that merely reports the error does not spin.
     /// `ResourceBusy`, if another call is waiting already.
     ///
-    /// # Panics
-    /// The call that waits first, when polled outside a gondola runtime.
-    ///
     /// # Cancel safety
     /// No connection is lost: one is taken from the queue only by the poll that returns it.
     ///
@@ -114,6 +111,7 @@ impl TcpListener {
     /// ```
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         if let Some(until) = self.paused_until.get() {
+            self.io.must_be_running()?;
             time::sleep_until(until).await;
             self.paused_until.set(None);
         }
