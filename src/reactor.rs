@@ -48,6 +48,7 @@ pub(crate) struct Reactor {
     ticket: Cell<usize>,
     due: RefCell<VecDeque<Waker>>,
     budget: Cell<u32>,
+    spent: Cell<usize>,
     /// Whether the runtime of this reactor is entered.
     entered: Cell<bool>,
     allows_sources: bool,
@@ -57,7 +58,7 @@ struct Source {
     generation: usize,
     ready: [bool; 2],
     waiters: [Option<Waiter>; 2],
-    /// Read-closed, HUP or ERR was seen: no short transfer clears readiness any more.
+    /// Read-closed, HUP, ERR or urgent data was seen: no short transfer clears readiness any more.
     ending: bool,
 }
 
@@ -97,6 +98,7 @@ impl Reactor {
             ticket: Cell::new(0),
             due: RefCell::new(VecDeque::new()),
             budget: Cell::new(0),
+            spent: Cell::new(0),
             entered: Cell::new(false),
             allows_sources,
         };
@@ -120,8 +122,7 @@ impl Reactor {
         }
         let generation = self.generation.get();
         let token = Token(generation << HALF | vacant.key());
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.borrow().registry().register(io, token, both)?;
+        self.poll.borrow().registry().register(io, token, interest())?;
         self.generation.set((generation + 1) & (usize::MAX >> HALF));
         vacant.insert(Source {
             generation,
@@ -151,7 +152,7 @@ impl Reactor {
 
     /// After a transfer that filled less than the buffer: on a stream, on epoll, the kernel has no
     /// more, so the call that would only say `WouldBlock` is spared. Not near the stream's end:
-    /// data and FIN may share one edge, and the FIN must not be lost.
+    /// data and FIN may share one edge, and the FIN must not be lost. Nor after urgent data.
     pub(crate) fn clear_ready_if_short(&self, token: Token, direction: Direction) {
         if cfg!(any(target_os = "linux", target_os = "android")) {
             let source = &mut self.sources.borrow_mut()[index(token)];
@@ -211,6 +212,12 @@ impl Reactor {
 
     pub(crate) fn spend_budget(&self) {
         self.budget.set(self.budget.get().saturating_sub(1));
+        self.spent.set(self.spent.get() + 1);
+    }
+
+    /// The operations since the last call.
+    pub(crate) fn take_spent(&self) -> usize {
+        self.spent.take()
     }
 
     /// Not under virtual time, which could not tell when to advance.
@@ -267,9 +274,10 @@ impl Reactor {
 impl Source {
     fn record(&mut self, event: &Event, due: &mut VecDeque<Waker>) {
         let ended = event.is_error() || (event.is_read_closed() && event.is_write_closed());
-        self.ending |= ended || event.is_read_closed() || event.is_write_closed();
+        self.ending |=
+            ended || event.is_read_closed() || event.is_write_closed() || event.is_priority();
         let happened = [
-            event.is_readable() || event.is_read_closed() || ended,
+            event.is_readable() || event.is_read_closed() || event.is_priority() || ended,
             event.is_writable() || event.is_write_closed() || ended,
         ];
         for (direction, _) in happened.into_iter().enumerate().filter(|(_, happened)| *happened) {
@@ -277,6 +285,15 @@ impl Source {
             due.extend(self.waiters[direction].take().map(|waiter| waiter.waker));
         }
     }
+}
+
+/// Both directions. Urgent data too, where a read may stop short of it: no edge would tell of what
+/// lies behind.
+fn interest() -> Interest {
+    let both = Interest::READABLE | Interest::WRITABLE;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let both = both | Interest::PRIORITY;
+    both
 }
 
 fn index(token: Token) -> usize {

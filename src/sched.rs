@@ -83,22 +83,21 @@ pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -
     let sleep = sleep && root.is_some();
 
     // 2. I/O and timers: when idle, and after a number of polls even if never idle. Batches have
-    //    charged the polls of their items to `polls`.
-    polls.set(polls.get() + turn.polled);
+    //    charged the polls of their items to `polls`; an I/O operation counts like a poll.
+    polls.set(polls.get() + turn.polled + reactor.take_spent());
     if !wakes.any_ready() || polls.get() >= POLLS_PER_LOOK {
         polls.set(0);
         turn.fired = timers.fire_due();
         reactor.dispatch();
         // 3. Sleep, if nobody can run: from here to the wait no user code runs.
-        let idle = sleep && !wakes.any_ready();
-        if idle && timers.clock.is_virtual() {
+        if sleep && !wakes.any_ready() && wakes.park() {
             match timers.next() {
-                Some((deadline, _)) => timers.clock.advance_to(deadline),
-                None => deadlock(core),
+                Some((deadline, _)) if timers.clock.is_virtual() => {
+                    timers.clock.advance_to(deadline);
+                }
+                None if timers.clock.is_virtual() => deadlock(core),
+                next => turn.events = reactor.wait(next.map(|(_, wait)| wait))?,
             }
-            turn.fired += timers.fire_due();
-        } else if idle && wakes.park() {
-            turn.events = reactor.wait(timers.next().map(|(_, wait)| wait))?;
             turn.fired += timers.fire_due();
         } else if reactor.sources() > 0 {
             turn.events = reactor.wait(Some(std::time::Duration::ZERO))?;

@@ -6,8 +6,10 @@ use super::io::{Io, current_reactor};
 use crate::reactor::{Direction, Reactor};
 use crate::time;
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -111,8 +113,12 @@ impl TcpListener {
     /// ```
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         if let Some(until) = self.paused_until.get() {
-            self.io.must_be_running()?;
-            time::sleep_until(until).await;
+            let mut pause = time::sleep_until(until);
+            poll_fn(|cx| {
+                self.io.must_be_running()?;
+                Pin::new(&mut pause).poll(cx).map(Ok::<_, io::Error>)
+            })
+            .await?;
             self.paused_until.set(None);
         }
         let accept = |listener: &mio::net::TcpListener| match listener.accept() {
