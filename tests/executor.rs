@@ -385,12 +385,12 @@ fn a_join_from_the_destructor_of_the_joined_task_waits() {
                 std::pin::Pin::new(&mut *handle).poll(&mut Context::from_waker(Waker::noop()));
             seen_at_drop.set(Some((handle.is_finished(), poll.is_pending())));
         });
-        let task = try_spawn(async move {
-            let _guard = guard;
-            yield_now().await;
-        });
+        // Held by the future itself, not by its body, whose end would still be in the poll.
+        let task = try_spawn(poll_fn(move |_| {
+            let _held = &guard;
+            Poll::Ready(())
+        }));
         handle.replace(Some(task.unwrap()));
-        yield_now().await;
         yield_now().await;
         assert_eq!(seen.get(), Some((false, true)));
         let task = handle.borrow_mut().take().unwrap();
