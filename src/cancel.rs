@@ -14,10 +14,10 @@
 //!    nobody needs the lock to know that a token is not cancelled.
 #![deny(unsafe_code)]
 
+use crate::error::{Payload, keep_first};
 use crate::list::{List, Nodes};
 use crate::pin::with_pinned_future;
 use slab::Slab;
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -89,13 +89,13 @@ impl Tree {
 
     /// Wakes everybody in `firing`. A waker that panics keeps none of the others asleep.
     fn fire(&self) {
-        let mut panicked: Option<Box<dyn Any + Send>> = None;
+        let mut panicked: Option<Payload> = None;
         loop {
             let mut chunk: [Option<Waker>; CHUNK] = [const { None }; CHUNK];
             let count = self.lock().take_firing(&mut chunk);
             for waker in chunk.into_iter().flatten() {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    panicked.get_or_insert(payload);
+                    keep_first(&mut panicked, payload);
                 }
             }
             if count < CHUNK {

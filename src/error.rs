@@ -4,9 +4,11 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-type Payload = Box<dyn Any + Send>;
+/// What a panic carries.
+pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// Why a task has no output: it panicked, or it was cancelled.
 ///
@@ -193,6 +195,22 @@ impl<F> fmt::Display for TrySpawnError<F> {
 }
 
 impl<F> Error for TrySpawnError<F> {}
+
+/// Drops a panic's payload, whose own destructor may panic, once.
+pub(crate) fn dispose(payload: Payload) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        #[expect(clippy::mem_forget, reason = "its destructor would panic once more, for ever")]
+        std::mem::forget(second);
+    }
+}
+
+/// Keeps the first of several panics, and drops the others harmlessly.
+pub(crate) fn keep_first(first: &mut Option<Payload>, payload: Payload) {
+    match first {
+        None => *first = Some(payload),
+        Some(_) => dispose(payload),
+    }
+}
 
 pub(crate) const NO_RUNTIME: &str = "no gondola runtime is entered on this thread";
 

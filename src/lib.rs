@@ -64,7 +64,7 @@ pub use task::{Reserve, Slot, YieldNow, reserve, try_spawn, yield_now};
 /// std::thread::spawn(move || drop(runtime));
 /// ```
 /// A task outlives the scope that spawns it, so it cannot borrow from it; a batch can:
-/// ```compile_fail,E0597
+/// ```compile_fail
 /// gondola::block_on(async {
 ///     let local = String::from("local");
 ///     gondola::try_spawn(async { local.len() }).unwrap().detach();

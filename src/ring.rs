@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 
 use crate::bits::BitSet;
+use crate::error::{dispose, keep_first};
 use crate::list::{List, Nodes};
 use crate::task_box::{Joint, TaskBox};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::{Context, Poll, Waker};
 
 pub(crate) struct Ring {
@@ -134,20 +136,23 @@ impl Ring {
         }
     }
 
+    /// Promises a seat to the first in the queue.
+    fn promise(&self, seat: usize) -> Option<Waker> {
+        let queue = &mut *self.queue.borrow_mut();
+        let key = queue.nodes.unlink_front(&mut queue.waiting)?;
+        match std::mem::replace(queue.nodes.get_mut(key), Waiting::Promised(seat)) {
+            Waiting::For(waker) => Some(waker),
+            Waiting::Promised(_) => unreachable!("who was promised a seat has left the queue"),
+        }
+    }
+
     /// A seat is vacant again: the first in the queue gets it.
     pub(crate) fn give_up(&self, seat: usize) {
-        let next = {
-            let queue = &mut *self.queue.borrow_mut();
-            queue
-                .nodes
-                .unlink_front(&mut queue.waiting)
-                .map(|key| std::mem::replace(queue.nodes.get_mut(key), Waiting::Promised(seat)))
-        };
-        match next {
-            Some(Waiting::For(waker)) => waker.wake(),
-            Some(Waiting::Promised(_)) => {
-                unreachable!("who was promised a seat has left the queue")
-            }
+        if self.closed.get() {
+            return;
+        }
+        match self.promise(seat) {
+            Some(waker) => waker.wake(),
             None => {
                 self.free.view().insert(seat);
                 self.taken.set(self.taken.get() - 1);
@@ -173,19 +178,36 @@ impl Ring {
         let place = &self.seats[seat];
         let task = place.take()?;
         let poll = task.poll(cx);
-        place.set(Some(task));
-        if poll == Some(Poll::Ready(())) {
-            self.give_up(seat);
+        if poll != Some(Poll::Ready(())) {
+            place.set(Some(task));
+            return poll;
         }
+        // Foreign wakers come last, the joiner's even if another one panics.
+        let _joiner = task.take_joiner();
+        place.set(Some(task));
+        self.give_up(seat);
         poll
     }
 
     /// Drops every task, in seat order; from now on nothing is placed.
     pub(crate) fn close(&self) {
         self.closed.set(true);
+        let mut panicked = None;
+        let mut contain = |result: std::thread::Result<()>| {
+            result.unwrap_or_else(|payload| keep_first(&mut panicked, payload));
+        };
         for seat in 0..self.seats.len() {
             // Out of its seat first: the drop may call anything.
-            drop(self.seats[seat].take());
+            contain(catch_unwind(AssertUnwindSafe(|| drop(self.seats[seat].take()))));
+        }
+        // Who still waits for a seat, under another executor, learns that there will be none.
+        while let Some(waker) = self.promise(usize::MAX) {
+            contain(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        }
+        match panicked {
+            Some(payload) if !std::thread::panicking() => resume_unwind(payload),
+            Some(payload) => dispose(payload),
+            None => {}
         }
     }
 }

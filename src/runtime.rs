@@ -46,7 +46,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// and sleeps may outlive it: they do nothing, or return an error.
 ///
 /// Costs about 15 bytes a slot, and a task's box once the slot has been used: the high-water mark
-/// is the number of slots times the largest future.
+/// is the number of slots times the largest future. A handle that is kept after its task has
+/// finished keeps the task's box as well.
 ///
 /// Its epoll descriptor is shared with a forked child: a child that goes on to use it disturbs
 /// the parent, so fork only to exec.

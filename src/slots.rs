@@ -10,6 +10,7 @@
 //! User code (poll, drop) runs while the batch is borrowed; but nothing that it can reach leads
 //! here, for wakers name only the shared block.
 
+use crate::error::{dispose, keep_first};
 use std::future::Future;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -47,11 +48,12 @@ impl<F> Slots<F> {
     /// Places a future in a vacant slot, which there must be, and returns the slot.
     #[inline]
     pub(crate) fn place(&mut self, item: usize, future: F) -> usize {
+        assert!(item & VACANT == 0, "on 32 bits, a batch ends after 2^31 items");
         let at = self.vacant;
         let slot = &mut self.slots[at];
         self.vacant = slot.state & !VACANT;
         slot.future.write(future);
-        slot.state = item & !VACANT;
+        slot.state = item;
         self.taken += 1;
         at
     }
@@ -104,12 +106,13 @@ impl<F> Slots<F> {
         for at in 0..self.slots.len() {
             let vacate = AssertUnwindSafe(|| self.vacate(at, &mut dropping));
             if let Err(payload) = catch_unwind(vacate) {
-                panicked.get_or_insert(payload);
+                keep_first(&mut panicked, payload);
             }
         }
         match panicked {
             Some(payload) if !std::thread::panicking() => resume_unwind(payload),
-            _ => {}
+            Some(payload) => dispose(payload),
+            None => {}
         }
     }
 }

@@ -56,9 +56,9 @@ pub(crate) fn thread_id() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(1);
     ID.with(|id| {
         if id.get() == 0 {
-            let taken = NEXT.fetch_add(1, Ordering::Relaxed);
-            assert!(taken != 0, "thread identities are used up");
-            id.set(taken);
+            let next = |next: usize| next.checked_add(1);
+            let taken = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+            id.set(taken.expect("fewer threads than a word can count"));
         }
         id.get()
     })

@@ -31,9 +31,8 @@
 //!    joiner's wake), no reference into the box is alive, except the future's own.
 //! 5. `vtable` belongs to the type of the present occupant; `capacity` to the allocation.
 
-use crate::error::JoinError;
+use crate::error::{JoinError, Payload, dispose};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -78,8 +77,6 @@ union Stage<F: Future> {
     // Boxed twice: a thin pointer keeps every task a word smaller.
     panic: ManuallyDrop<Box<Payload>>,
 }
-
-type Payload = Box<dyn Any + Send>;
 
 struct VTable {
     /// Polls the future; on completion stores the output in its place.
@@ -176,14 +173,6 @@ impl<F: Future> Body<F> {
     }
 }
 
-/// Drops a panic's payload, whose own destructor may panic, once.
-fn dispose(payload: Payload) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        #[expect(clippy::mem_forget, reason = "its destructor would panic once more, for ever")]
-        std::mem::forget(second);
-    }
-}
-
 fn dispose_of<T>(value: T) {
     catch_unwind(AssertUnwindSafe(|| drop(value))).unwrap_or_else(dispose);
 }
@@ -201,6 +190,17 @@ fn free_if_last(task: NonNull<Header>) {
     // SAFETY: no owner is left (invariant 2), nothing in it needs a drop, and this is the layout
     // that it was allocated with (invariant 5).
     unsafe { dealloc(task.as_ptr().cast(), layout) };
+}
+
+/// Wakes the joiner when it is dropped.
+pub(crate) struct Joiner(Option<Waker>);
+
+impl Drop for Joiner {
+    fn drop(&mut self) {
+        if let Some(joiner) = self.0.take() {
+            joiner.wake();
+        }
+    }
 }
 
 /// The seat's end of a box.
@@ -275,7 +275,7 @@ impl TaskBox {
     }
 
     /// Polls the task, or drops it if it was aborted. Ready: its future is gone, its output
-    /// stands for the handle, and the joiner has been woken. `None`: it was gone before.
+    /// stands for the handle, and the joiner is to be woken. `None`: it was gone before.
     #[inline]
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Option<Poll<()>> {
         let header = self.header();
@@ -283,11 +283,7 @@ impl TaskBox {
             let poll = header.vtable.get().poll;
             // SAFETY: RUNNING, and the vtable is the occupant's (invariant 5). The ring takes this
             // out of its seat for the poll, so that it cannot be polled from inside.
-            let poll = unsafe { poll(self.task, cx) };
-            if poll.is_ready() {
-                self.wake_joiner();
-            }
-            return Some(poll);
+            return Some(unsafe { poll(self.task, cx) });
         }
         self.is_alive().then(|| {
             self.cancel();
@@ -307,19 +303,18 @@ impl TaskBox {
         if header.handled.get() {
             header.state.set(State::Cancelled);
         }
-        self.wake_joiner();
     }
 
-    fn wake_joiner(&self) {
-        if let Some(joiner) = self.header().joiner.replace(None) {
-            joiner.wake();
-        }
+    /// Whom to tell that the task is finished. Foreign code: woken once the books are in order.
+    pub(crate) fn take_joiner(&self) -> Joiner {
+        Joiner(self.header().joiner.replace(None))
     }
 }
 
 impl Drop for TaskBox {
     fn drop(&mut self) {
         self.cancel();
+        let _joiner = self.take_joiner();
         self.header().seated.set(false);
         free_if_last(self.task);
     }
@@ -359,7 +354,8 @@ impl<T> Joint<T> {
                 let same = old.as_ref().is_some_and(|old| old.will_wake(cx.waker()));
                 let joiner = if same { old } else { Some(cx.waker().clone()) };
                 header.joiner.set(joiner);
-                return Poll::Pending;
+                // The clone is foreign code too: it may have run the task to its end.
+                return if self.is_finished() { self.poll(cx) } else { Poll::Pending };
             }
             State::Output => {
                 header.state.set(State::Empty);

@@ -100,7 +100,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
-/// Once ready, it stays ready. In another runtime it goes on there, with a new timer.
+/// Once ready, it stays ready in its runtime. Polled in another one, it goes on there, with a new
+/// timer.
 ///
 /// ```
 /// use gondola::time::{Sleep, sleep};
@@ -171,8 +172,9 @@ impl Future for Sleep {
         if deadline < timers.clock.seen() {
             return Poll::Ready(());
         }
-        let key = timers.insert(deadline, cx.waker());
-        self.timer = Some(Timer { timers: timers.clone(), key });
+        if let Some(key) = timers.insert(deadline, cx.waker()) {
+            self.timer = Some(Timer { timers: timers.clone(), key });
+        }
         Poll::Pending
     }
 }

@@ -58,15 +58,16 @@ impl Timers {
         self.state.borrow().heap.len()
     }
 
-    pub(crate) fn insert(&self, deadline: Instant, waker: &Waker) -> Key {
+    /// `None` if the deadline is further off than can be counted: it never comes.
+    pub(crate) fn insert(&self, deadline: Instant, waker: &Waker) -> Option<Key> {
         let waker = Some(waker.clone());
-        let deadline = self.nanos(deadline);
+        let deadline = self.nanos(deadline)?;
         let state = &mut *self.state.borrow_mut();
         let entry = state.entries.insert(Entry { place: FIRED, waker });
         let entry = u32::try_from(entry).expect("fewer than 2^32 timers");
         state.heap.push(Pending { deadline, entry });
         state.sift_up(state.heap.len() - 1);
-        Key(entry)
+        Some(Key(entry))
     }
 
     /// Whether the timer has fired; if not, `waker` will hear of it.
@@ -110,7 +111,7 @@ impl Timers {
         if limit == 0 {
             return 0;
         }
-        let now = self.nanos(self.clock.refresh());
+        let now = self.nanos(self.clock.refresh()).unwrap_or(u64::MAX);
         while fired < limit {
             let Some(waker) = self.state.borrow_mut().pop_due(now) else { break };
             fired += 1;
@@ -121,9 +122,8 @@ impl Timers {
         fired
     }
 
-    fn nanos(&self, instant: Instant) -> u64 {
-        let since = instant.saturating_duration_since(self.epoch).as_nanos();
-        u64::try_from(since).unwrap_or(u64::MAX)
+    fn nanos(&self, instant: Instant) -> Option<u64> {
+        u64::try_from(instant.saturating_duration_since(self.epoch).as_nanos()).ok()
     }
 }
 

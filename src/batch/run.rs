@@ -7,7 +7,7 @@ use super::{Batch, OnError, Stop};
 use crate::bell::ParentBell;
 use crate::cancel::{CancellationToken, Wait};
 use crate::context;
-use crate::error::MAX_SLOTS;
+use crate::error::{MAX_SLOTS, dispose};
 use crate::slots::Slots;
 use crate::wake::Wakes;
 use std::fmt;
@@ -107,7 +107,7 @@ where
             Err(payload) => {
                 // The others go first; what their destructors throw is the lesser news.
                 let others = mem::replace(stage, Stage::Done);
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(others)));
+                catch_unwind(AssertUnwindSafe(|| drop(others))).unwrap_or_else(dispose);
                 resume_unwind(payload);
             }
         }

@@ -1,0 +1,200 @@
+//! Users who do their worst, in safe code: payloads whose destructors panic, wakers that panic or
+//! run the runtime. Books stay in order, nobody is forgotten, every future is dropped.
+
+mod support;
+
+use gondola::{CancellationToken, Runtime, batch, reserve, try_spawn, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use support::{CountWakes, OnDrop, waker_fn};
+
+/// A panic's payload whose own destructor panics.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the payload's destructor");
+    }
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("hostile waker");
+    }
+}
+
+struct PanicsWithBomb;
+
+impl Wake for PanicsWithBomb {
+    fn wake(self: Arc<Self>) {
+        panic_any(Bomb);
+    }
+}
+
+fn runtime(slots: usize) -> Runtime {
+    Runtime::builder().slots(slots).build().unwrap()
+}
+
+/// Runs `f`, which panics, and loses what it panicked with.
+#[track_caller]
+fn panics(f: impl FnOnce()) {
+    let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("a panic");
+    #[expect(clippy::mem_forget, reason = "its destructor may panic")]
+    std::mem::forget(payload);
+}
+
+#[test]
+fn every_pinned_future_of_a_batch_is_dropped_whatever_the_payloads_do() {
+    let dropped = Rc::new(Cell::new(0));
+    let mut run = Box::pin(batch(0..4).limit(4).for_each(|item| {
+        let dropped = dropped.clone();
+        let guard = OnDrop(move || {
+            dropped.set(dropped.get() + 1);
+            match item {
+                0 => panic!("first"),
+                1 => panic_any(Bomb),
+                _ => {}
+            }
+        });
+        async move {
+            let _guard = guard;
+            pending::<()>().await;
+        }
+    }));
+    assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    panics(|| drop(run));
+    assert_eq!(dropped.get(), 4);
+}
+
+#[test]
+fn a_joiner_that_panics_costs_no_slot() {
+    let mut runtime = runtime(1);
+    let mut task = runtime.block_on(async { try_spawn(async { 1 }).unwrap() });
+    let waker = Waker::from(Arc::new(Panics));
+    assert!(Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
+    panics(|| drop(runtime.turn()));
+    runtime.block_on(async {
+        assert_eq!(task.await.unwrap(), 1);
+        try_spawn(async {}).unwrap().await.unwrap();
+    });
+}
+
+#[test]
+fn joiners_that_panic_at_shutdown_keep_no_task_alive() {
+    let mut runtime = runtime(3);
+    let dropped = Rc::new(Cell::new(0));
+    let mut tasks: Vec<_> = runtime.block_on(async {
+        (0..3)
+            .map(|_| {
+                let dropped = dropped.clone();
+                let guard = OnDrop(move || dropped.set(dropped.get() + 1));
+                let task = async move {
+                    let _guard = guard;
+                    drop(reserve().await);
+                };
+                try_spawn(task).unwrap()
+            })
+            .collect()
+    });
+    runtime.block_on(yield_now());
+    for (n, task) in tasks.iter_mut().enumerate() {
+        let waker = match n {
+            0 => Waker::from(Arc::new(Panics)),
+            1 => Waker::from(Arc::new(PanicsWithBomb)),
+            _ => Waker::noop().clone(),
+        };
+        assert!(Pin::new(task).poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    panics(|| drop(runtime));
+    assert_eq!(dropped.get(), 3);
+    for task in tasks {
+        assert!(futures::executor::block_on(task).unwrap_err().is_cancelled());
+    }
+}
+
+#[test]
+fn who_waits_for_a_slot_elsewhere_hears_of_the_shutdown() {
+    let mut runtime = runtime(1);
+    let mut waiting = runtime.block_on(async {
+        try_spawn(pending::<()>()).unwrap().detach();
+        Box::pin(reserve())
+    });
+    let count = Arc::new(CountWakes::default());
+    let waker = Waker::from(count.clone());
+    let cx = &mut Context::from_waker(&waker);
+    assert!(waiting.as_mut().poll(cx).is_pending());
+    drop(runtime);
+    assert_eq!(count.count(), 1);
+    panics(|| drop(waiting.as_mut().poll(cx)));
+}
+
+#[test]
+fn a_waker_whose_clone_runs_the_runtime_misses_nothing() {
+    thread_local! {
+        static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
+    }
+    fn clone(_: *const ()) -> std::task::RawWaker {
+        let runtime = RUNTIME.take();
+        if let Some(mut runtime) = runtime {
+            runtime.turn().unwrap();
+            RUNTIME.set(Some(runtime));
+        }
+        std::task::RawWaker::new(std::ptr::null(), &VTABLE)
+    }
+    static VTABLE: std::task::RawWakerVTable =
+        std::task::RawWakerVTable::new(clone, |_| (), |_| (), |_| ());
+    let mut runtime = runtime(1);
+    let mut task = runtime.block_on(async { try_spawn(async { 1 }).unwrap() });
+    RUNTIME.set(Some(runtime));
+    // SAFETY: the functions of the table ignore their pointer.
+    let waker = unsafe { Waker::new(std::ptr::null(), &VTABLE) };
+    let poll = Pin::new(&mut task).poll(&mut Context::from_waker(&waker));
+    assert!(matches!(poll, Poll::Ready(Ok(1))), "it finished while the waker was being cloned");
+    RUNTIME.set(None);
+}
+
+#[test]
+fn payloads_that_panic_keep_no_waiter_of_a_token_asleep() {
+    let token = CancellationToken::new();
+    let count = Arc::new(CountWakes::default());
+    let wakers = [
+        Waker::from(Arc::new(Panics)),
+        Waker::from(Arc::new(PanicsWithBomb)),
+        Waker::from(count.clone()),
+        Waker::from(count.clone()),
+    ];
+    let mut waits: Vec<_> = wakers.iter().map(|_| Box::pin(token.cancelled())).collect();
+    for (wait, waker) in waits.iter_mut().zip(&wakers) {
+        assert!(wait.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    }
+    panics(|| token.cancel());
+    assert_eq!(count.count(), 2);
+}
+
+#[test]
+fn a_wake_may_drop_the_task_the_runtime_and_the_waker_itself() {
+    type Kept = (Runtime, gondola::JoinHandle<()>, Option<Waker>);
+    let kept = Rc::new(RefCell::new(None::<Kept>));
+    let mut runtime = runtime(2);
+    let (task, waker) = runtime.block_on(async {
+        let (future, counts) = support::probe();
+        let task = try_spawn(future).unwrap();
+        yield_now().await;
+        (task, counts.waker.take())
+    });
+    let inner = kept.clone();
+    let everything = waker_fn(move || drop(inner.borrow_mut().take()));
+    let token = CancellationToken::new();
+    let mut wait = pin!(token.cancelled());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(&everything)).is_pending());
+    kept.replace(Some((runtime, task, waker)));
+    token.cancel();
+    assert!(kept.borrow().is_none());
+}
