@@ -6,6 +6,7 @@
 #[path = "support/net.rs"]
 mod support;
 
+use futures::future::poll_fn;
 use futures::poll;
 use gondola::net::{TcpListener, TcpStream};
 use gondola::time::{sleep, timeout};
@@ -13,7 +14,7 @@ use gondola::{Runtime, try_spawn, yield_now};
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
 use support::{MS, loopback, pair, pair_with_std, run, within};
@@ -52,6 +53,7 @@ fn every_descriptor_is_closed() {
     assert_balanced("h15: cancelled connections", cancelled_connections);
     assert_balanced("g6: refused registrations", refused_registrations);
     assert_balanced("g5: a shared description", shared_description);
+    assert_balanced("g4: a stale registration", stale_registration);
     assert_balanced("failed connections", failed_connections);
     assert_balanced("10,000 cycles", ten_thousand_cycles);
     assert_balanced("more events than a look takes", more_events_than_a_look_takes);
@@ -115,37 +117,62 @@ fn refused_registrations() {
 /// With a copy of its descriptor around, closing a socket does not end its registration.
 fn shared_description() {
     run(async {
-        let listener = std::net::TcpListener::bind(loopback()).unwrap();
         let watched = watched_descriptors();
-        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut far, _) = listener.accept().unwrap();
-        let copy = stream.try_clone().unwrap();
-        let mut near = TcpStream::from_std(stream).unwrap();
-        assert!(poll!(pin!(near.read(&mut [0; 4]))).is_pending());
+        let (near, far, copy) = shared().await;
         assert_eq!(watched_descriptors(), watched + 1);
         drop(near);
         assert_eq!(watched_descriptors(), watched);
-        // The next socket takes the place in the table; what comes for the old one is not for it.
-        let (mut next, _next_far) = pair_with_std().await;
-        let polls = Rc::new(Cell::new(0));
-        let counted = polls.clone();
-        let task = try_spawn(async move {
-            let mut buffer = [0; 4];
-            let mut read = pin!(next.read(&mut buffer));
-            futures::future::poll_fn(|cx| {
-                counted.set(counted.get() + 1);
-                Future::poll(read.as_mut(), cx)
-            })
-            .await
-        })
-        .unwrap();
-        far.write_all(b"data").unwrap();
-        sleep(MS * 2).await;
-        assert_eq!(polls.get(), 1);
-        task.abort();
-        yield_now().await;
-        (&copy).read_exact(&mut [0; 4]).unwrap();
+        assert_silent((far, copy)).await;
     });
+}
+
+/// A registration that could not be undone, for the descriptor was exchanged behind our back.
+fn stale_registration() {
+    run(async {
+        let watched = watched_descriptors();
+        let (near, far, copy) = shared().await;
+        let other = File::open("/dev/null").unwrap();
+        // SAFETY: both descriptors are open, and nobody else uses the socket's.
+        unsafe { libc::dup2(other.as_raw_fd(), near.as_fd().as_raw_fd()) };
+        drop(near);
+        assert_eq!(watched_descriptors(), watched + 1, "the test tests nothing");
+        assert_silent((far, copy)).await;
+    });
+}
+
+/// A socket that waited once, its far end, and a copy of its descriptor.
+async fn shared() -> (TcpStream, std::net::TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind(loopback()).unwrap();
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    let copy = stream.try_clone().unwrap();
+    let mut near = TcpStream::from_std(stream).unwrap();
+    assert!(poll!(pin!(near.read(&mut [0; 4]))).is_pending());
+    (near, far, copy)
+}
+
+/// The next socket takes the old one's place in the table; what comes for that is not for it.
+async fn assert_silent((mut far, mut copy): (std::net::TcpStream, std::net::TcpStream)) {
+    let (mut next, _next_far) = pair_with_std().await;
+    let polls = Rc::new(Cell::new(0));
+    let counted = polls.clone();
+    let task = try_spawn(async move {
+        let mut buffer = [0; 4];
+        let mut read = pin!(next.read(&mut buffer));
+        poll_fn(|cx| {
+            counted.set(counted.get() + 1);
+            read.as_mut().poll(cx)
+        })
+        .await
+    })
+    .unwrap();
+    yield_now().await;
+    far.write_all(b"data").unwrap();
+    sleep(MS * 2).await;
+    assert_eq!(polls.get(), 1);
+    task.abort();
+    yield_now().await;
+    copy.read_exact(&mut [0; 4]).unwrap();
 }
 
 fn failed_connections() {
