@@ -138,12 +138,19 @@ impl<F: Future> Body<F> {
             }
             return Poll::Ready(());
         }
-        let (stage_now, state) = match result {
-            Ok(output) => (Stage { output: ManuallyDrop::new(output) }, State::Output),
-            Err(payload) => (Stage { panic: ManuallyDrop::new(Box::new(payload)) }, State::Panic),
+        // Through a pointer to the field: the union by value would be copied at its full size.
+        let state = match result {
+            Ok(output) => {
+                // SAFETY: nothing in the stage is alive (CLOSING), and every field is at its start.
+                unsafe { stage.cast::<F::Output>().write(output) };
+                State::Output
+            }
+            Err(payload) => {
+                // SAFETY: as above.
+                unsafe { stage.cast::<Box<Payload>>().write(Box::new(payload)) };
+                State::Panic
+            }
         };
-        // SAFETY: nothing in the stage is alive (CLOSING).
-        unsafe { stage.write(stage_now) };
         header.state.set(state);
         Poll::Ready(())
     }

@@ -398,13 +398,13 @@ fn h14_megabytes_to_a_slow_reader_arrive_byte_for_byte() {
     run(async {
         let (mut near, mut far) = pair_with_std().await;
         let reader = thread::spawn(move || {
-            let (mut seen, mut buffer) = (Vec::with_capacity(SIZE), [0; 8_192]);
+            // By little and little: a system call for each kilobyte is slower than the writer.
+            let (mut seen, mut buffer) = (Vec::with_capacity(SIZE), [0; 1024]);
             loop {
                 match far.read(&mut buffer).unwrap() {
                     0 => return seen,
                     count => seen.extend_from_slice(&buffer[..count]),
                 }
-                thread::yield_now();
             }
         });
         let bytes = pattern(SIZE);
