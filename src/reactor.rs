@@ -11,7 +11,7 @@
 //!    only lie among the events in hand, and its generation tells.
 //! 2. Readiness is cleared by `WouldBlock`, in the poll that got it, on the thread that dispatches
 //!    events: a newer event cannot be erased. A short transfer clears it as well, if
-//!    [`Source::short`] allows.
+//!    [`Source::ending`] allows.
 //! 3. One waiter per direction. HUP and ERR wake both.
 //! 4. Events are first all recorded, then their waiters woken from `due`: a waker that panics
 //!    loses no edge, and leaves the rest of `due` to the next look.
@@ -162,7 +162,7 @@ impl Reactor {
 
     /// Names an operation that has to wait; never reused.
     pub(crate) fn new_ticket(&self) -> usize {
-        self.ticket.set(self.ticket.get() + 1);
+        self.ticket.set(self.ticket.get().wrapping_add(1));
         self.ticket.get()
     }
 

@@ -1,7 +1,9 @@
 //! What libc does beyond std and mio: a wait shorter than mio's whole milliseconds, and a
 //! vectored send that raises no SIGPIPE.
 
+#[cfg(unix)]
 use std::io::{self, IoSlice};
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::time::Duration;
 
 /// Waits until `epoll` has events, at most for `timeout`: mio's own wait knows only whole
@@ -29,10 +31,11 @@ pub(crate) fn send_vectored(
     socket: &impl std::os::fd::AsRawFd,
     buffers: &[IoSlice<'_>],
 ) -> io::Result<usize> {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    const FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    // On Apple's systems mio and std set an option of the socket instead.
+    #[cfg(target_vendor = "apple")]
     const FLAGS: libc::c_int = 0;
+    #[cfg(not(target_vendor = "apple"))]
+    const FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
 
     // SAFETY: all of its fields are integers or pointers, for which zero is a value.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };

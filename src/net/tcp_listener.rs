@@ -186,8 +186,9 @@ fn means_exhausted(error: &io::Error) -> bool {
 }
 
 #[cfg(not(unix))]
-fn means_exhausted(_: &io::Error) -> bool {
-    true
+fn means_exhausted(error: &io::Error) -> bool {
+    // Not an error of ours, such as ResourceBusy.
+    error.raw_os_error().is_some()
 }
 
 #[cfg(unix)]

@@ -164,7 +164,7 @@ pub(super) async fn write_vectored(io: &Stream, buffers: &[IoSlice<'_>]) -> io::
     let buffers = &buffers[range];
     io.run(Write, |stream: &mio::net::TcpStream| {
         #[cfg(unix)]
-        let done = crate::sys::send_vectored(stream, buffers)?;
+        let done = stream.try_io(|| crate::sys::send_vectored(stream, buffers))?;
         #[cfg(not(unix))]
         let done = { stream }.write_vectored(buffers)?;
         io.transferred(Write, done, wanted);

@@ -56,7 +56,7 @@ impl TcpStream {
         // The first event says that the attempt is decided, not how.
         let reactor = current_reactor()?;
         let io = Io::new(reactor, mio::net::TcpStream::connect(address)?, false)?;
-        io.run(Direction::Write, |stream: &mio::net::TcpStream| {
+        let decided = |stream: &mio::net::TcpStream| {
             if let Some(error) = stream.take_error()? {
                 return Err(error);
             }
@@ -68,8 +68,10 @@ impl TcpStream {
                 }
                 Err(error) => Err(error),
             }
-        })
-        .await?;
+        };
+        // Through `try_io`: without it, some of mio's systems send no second event.
+        io.run(Direction::Write, |stream: &mio::net::TcpStream| stream.try_io(|| decided(stream)))
+            .await?;
         io.assume_ready(Direction::Read);
         Ok(Self { io })
     }
