@@ -9,6 +9,9 @@
 //!
 //! Addresses are IP addresses: resolve names before, for what std has for it blocks.
 //!
+//! An executor that blocks *inside* a task of this runtime stops the runtime as well: sockets used
+//! in it get neither events nor a new budget. Await instead.
+//!
 //! A poll of a task completes at most 128 operations, those of a batch's items included; then it
 //! yields, so that a peer that never pauses cannot keep the thread.
 //!

@@ -94,7 +94,8 @@ impl TcpListener {
     /// The next connection, and its peer. The connection belongs to the listener's runtime.
     ///
     /// # Errors
-    /// The system's. None of them ends the listener: a connection that its peer gave up while it
+    /// The system's. None that a peer or a shortage causes ends the listener: a connection that its
+    /// peer gave up while it
     /// queued is passed over, and after running out of descriptors or memory the next call waits
     /// 50 ms before it tries again, so that a loop that merely reports the error does not spin.
     /// `ResourceBusy`, if another call is waiting already.

@@ -178,6 +178,7 @@ macro_rules! read_methods {
         impl $($Type)* {
             /// Reads what there is, at least one byte, and returns how many. `Ok(0)` means the end,
             /// or an empty buffer. Waits while there is nothing.
+            /// A reset is told once: where a write has met it, a read may say `Ok(0)`.
             ///
             /// # Errors
             /// The system's; the [module](crate::net) says which others.
