@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 
 /// What a panic carries.
@@ -209,6 +209,15 @@ pub(crate) fn keep_first(first: &mut Option<Payload>, payload: Payload) {
     match first {
         None => *first = Some(payload),
         Some(_) => dispose(payload),
+    }
+}
+
+/// Lets the first of several contained panics go on, unless this thread is unwinding already.
+pub(crate) fn resume_first(first: Option<Payload>) {
+    match first {
+        Some(payload) if !std::thread::panicking() => resume_unwind(payload),
+        Some(payload) => dispose(payload),
+        None => {}
     }
 }
 

@@ -11,12 +11,12 @@
 #![forbid(unsafe_code)]
 
 use crate::bits::BitSet;
-use crate::error::{dispose, keep_first};
+use crate::error::{keep_first, resume_first};
 use crate::list::{List, Nodes};
 use crate::task_box::{Joint, TaskBox};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
 pub(crate) struct Ring {
@@ -204,10 +204,6 @@ impl Ring {
         while let Some(waker) = self.promise(usize::MAX) {
             contain(catch_unwind(AssertUnwindSafe(|| waker.wake())));
         }
-        match panicked {
-            Some(payload) if !std::thread::panicking() => resume_unwind(payload),
-            Some(payload) => dispose(payload),
-            None => {}
-        }
+        resume_first(panicked);
     }
 }

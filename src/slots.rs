@@ -10,10 +10,10 @@
 //! User code (poll, drop) runs while the batch is borrowed; but nothing that it can reach leads
 //! here, for wakers name only the shared block.
 
-use crate::error::{dispose, keep_first};
+use crate::error::{keep_first, resume_first};
 use std::future::Future;
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -109,11 +109,7 @@ impl<F> Slots<F> {
                 keep_first(&mut panicked, payload);
             }
         }
-        match panicked {
-            Some(payload) if !std::thread::panicking() => resume_unwind(payload),
-            Some(payload) => dispose(payload),
-            None => {}
-        }
+        resume_first(panicked);
     }
 }
 
