@@ -17,7 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use support::{CountWakes, OnDrop, Random, Trace, waker_fn};
+use support::cases::Choices;
+use support::{CountWakes, OnDrop, Trace, waker_fn};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -237,7 +238,7 @@ fn collect_goes_on_and_keeps_the_errors() {
 #[test]
 fn every_item_is_accounted_for_exactly_once() {
     for seed in 1..=300 {
-        let mut random = Random(seed);
+        let mut random = Choices::seed(seed);
         let (n, k) = (random.below(40), 1 + random.below(12) as usize);
         let plan: Vec<(u64, bool)> =
             (0..n).map(|_| (random.below(5), random.below(8) == 0)).collect();
@@ -756,7 +757,7 @@ fn an_interrupted_batch_resumes_without_skipping_anything() {
     let log = RefCell::new(Vec::new());
     let mut todo: Vec<usize> = Vec::new();
     let mut rest = 0..200;
-    let mut random = Random(7);
+    let mut random = Choices::seed(7);
     let mut rounds = 0;
     loop {
         rounds += 1;

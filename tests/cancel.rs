@@ -9,7 +9,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use support::{CountWakes, Random, probe, waker_fn};
+use support::cases::Choices;
+use support::{CountWakes, probe, waker_fn};
 
 fn counting() -> (Arc<CountWakes>, Waker) {
     let count = Arc::new(CountWakes::default());
@@ -20,7 +21,7 @@ fn counting() -> (Arc<CountWakes>, Waker) {
 #[test]
 fn cancelling_a_node_cancels_exactly_its_subtree() {
     for seed in 1..=200 {
-        let mut random = Random(seed);
+        let mut random = Choices::seed(seed);
         // The model: a parent and a flag for each token ever made.
         let mut tokens = vec![Some(CancellationToken::new())];
         let mut parents = vec![None];
@@ -246,7 +247,7 @@ fn many_threads_on_one_tree() {
             .map(|thread| {
                 let root = root.clone();
                 std::thread::spawn(move || {
-                    let mut random = Random(seed * 4 + thread);
+                    let mut random = Choices::seed(seed * 4 + thread);
                     let mut own = vec![root];
                     for _ in 0..2_000 {
                         let at = random.below(own.len() as u64) as usize;

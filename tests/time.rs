@@ -10,7 +10,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use support::{CountWakes, Random, Trace, probe};
+use support::cases::Choices;
+use support::{CountWakes, Trace, probe};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ fn the_same_program_makes_the_same_trace() {
         simulated().block_on(async {
             let start = now();
             let tasks = (0..40_u64).map(|task| {
-                let (trace, mut random) = (trace.clone(), Random(seed + task));
+                let (trace, mut random) = (trace.clone(), Choices::seed(seed + task));
                 async move {
                     for _ in 0..20 {
                         match random.below(3) {
@@ -73,7 +74,7 @@ fn the_same_program_makes_the_same_trace() {
 #[test]
 fn timers_fire_in_the_order_of_their_deadlines_and_never_early() {
     for seed in 1..=20 {
-        let mut random = Random(seed);
+        let mut random = Choices::seed(seed);
         let trace = Trace::default();
         let mut expected: Vec<u64> =
             (0..300).map(|_| random.next() >> 24 >> random.below(40)).collect();
@@ -98,7 +99,7 @@ fn timers_fire_in_the_order_of_their_deadlines_and_never_early() {
 #[test]
 fn sleeps_that_leave_from_the_middle_disturb_no_other() {
     for seed in 1..=20 {
-        let mut random = Random(seed);
+        let mut random = Choices::seed(seed);
         simulated().block_on(async {
             let start = now();
             let mut kept: Vec<(Duration, Pin<Box<gondola::time::Sleep>>)> = Vec::new();

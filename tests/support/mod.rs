@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
 
+pub mod cases;
+
 /// Events in the order in which they happened.
 #[derive(Clone, Default)]
 pub struct Trace(Rc<RefCell<Vec<String>>>);
@@ -126,20 +128,4 @@ pub fn waker_fn(wake: impl Fn() + 'static) -> Waker {
         }
     }
     Arc::new(OneThread(wake, thread::current().id())).into()
-}
-
-/// A small repeatable source of numbers; the seed belongs into every failure message.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound
-    }
 }

@@ -1,18 +1,14 @@
 //! The batch against a naive model of its turn: the same events in the same order.
 //!
 //! Every case with at most 4 items, K at most 3, and every combination of outcomes, policies and
-//! points of cancellation; then larger ones at random. `GONDOLA_CASES=10000000 cargo test --release
-//! --test batch_model` runs as many as wanted; a failure prints its seed.
+//! points of cancellation; then larger ones at random.
 
-mod support;
-
+use crate::support::cases::{Choices, digest, quietly, run};
 use gondola::{CancellationToken, ErrorKind, OnError, Stop, batch};
 use std::cell::RefCell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-use support::Random;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -47,7 +43,7 @@ struct Case {
     canceller: Canceller,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Event {
     Pull(usize),
     End,
@@ -217,7 +213,7 @@ fn real(case: &Case) -> (Vec<Event>, Outcome) {
     });
     // With the length known to the memory only, as for any iterator of std.
     let source = Known(source, case.items.len());
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = quietly(|| {
         let run = batch(source).limit(case.k).on_error(case.on_error).cancel_on(&token);
         let mut run = pin!(run.try_map(|index| {
             events.borrow_mut().push(Event::Start(index));
@@ -242,7 +238,7 @@ fn real(case: &Case) -> (Vec<Event>, Outcome) {
                 });
             }
         }
-    }));
+    });
     let outcome = match outcome {
         Ok(Ok(outputs)) => Outcome::Whole(outputs),
         Ok(Err(partial)) => partial,
@@ -265,26 +261,19 @@ impl<I: Iterator> Iterator for Known<I> {
     }
 }
 
-fn check(case: &Case, name: &str) {
+fn check(case: &Case) -> u64 {
     let (expected, got) = (model(case), real(case));
-    assert!(expected == got, "{name}: {case:?}\nmodel: {expected:?}\nreal:  {got:?}");
+    assert!(expected == got, "{case:?}\nmodel: {expected:?}\nreal:  {got:?}");
+    let mut sum = 0;
+    digest(&mut sum, got.0);
+    sum
 }
 
 const POLICIES: [OnError; 3] =
     [OnError::Stop(Stop::Cancel), OnError::Stop(Stop::Drain), OnError::Collect];
 
-fn silence_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let scripted = info.payload().downcast_ref::<&str>() == Some(&"scripted");
-        if !scripted {
-            eprintln!("{info}");
-        }
-    }));
-}
-
 #[test]
 fn every_small_case() {
-    silence_panics();
     let scripts: Vec<Script> = [End::Good, End::Bad]
         .into_iter()
         .flat_map(|end| (0..3).map(move |waits| Script { waits, end }))
@@ -311,7 +300,7 @@ fn every_small_case() {
                     for &canceller in &cancellers {
                         cases += 1;
                         let case = Case { items: items.clone(), k, on_error, canceller };
-                        check(&case, "exhaustive");
+                        check(&case);
                     }
                 }
             }
@@ -320,35 +309,35 @@ fn every_small_case() {
     println!("{cases} cases");
 }
 
+/// A larger case.
+pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
+    let bound = 1 << choices.below(6);
+    let n = choices.below(bound);
+    let (bad, panic) = (choices.below(30), choices.below(60));
+    let items: Vec<Script> = (0..n)
+        .map(|_| {
+            let end = match choices.below(100) {
+                dice if dice < bad => End::Bad,
+                dice if dice < bad + panic / 20 => End::Panic,
+                _ => End::Good,
+            };
+            // Waits stay below the polls after which a batch gives way.
+            Script { waits: choices.index(3), end }
+        })
+        .collect();
+    let item = choices.below(n + 1) as usize;
+    let canceller = match choices.below(8) {
+        1 => Canceller::Source(item),
+        2 => Canceller::Closure(item),
+        3 => Canceller::Poll(item, choices.index(3)),
+        4 => Canceller::Beforehand,
+        _ => Canceller::Nobody,
+    };
+    let (k, on_error) = (1 + choices.index(70), POLICIES[choices.index(3)]);
+    check(&Case { items, k, on_error, canceller })
+}
+
 #[test]
 fn larger_cases_at_random() {
-    silence_panics();
-    let cases = std::env::var("GONDOLA_CASES").map_or(100_000, |text| text.parse().unwrap());
-    for seed in 1..=cases {
-        let random = &mut Random(seed);
-        let bound = 1 << random.below(6);
-        let n = random.below(bound) as usize;
-        let (bad, panic) = (random.below(30), random.below(60));
-        let items: Vec<Script> = (0..n)
-            .map(|_| {
-                let end = match random.below(100) {
-                    dice if dice < bad => End::Bad,
-                    dice if dice < bad + panic / 20 => End::Panic,
-                    _ => End::Good,
-                };
-                // Waits stay below the polls after which a batch gives way.
-                Script { waits: random.below(3) as usize, end }
-            })
-            .collect();
-        let item = random.below(n as u64 + 1) as usize;
-        let canceller = match random.below(8) {
-            0 => Canceller::Beforehand,
-            1 => Canceller::Source(item),
-            2 => Canceller::Closure(item),
-            3 => Canceller::Poll(item, random.below(3) as usize),
-            _ => Canceller::Nobody,
-        };
-        let (k, on_error) = (1 + random.below(70) as usize, POLICIES[random.below(3) as usize]);
-        check(&Case { items, k, on_error, canceller }, &format!("seed {seed}"));
-    }
+    run(100_000, case);
 }
