@@ -207,3 +207,6 @@ impl Ring {
         resume_first(panicked);
     }
 }
+
+#[cfg(all(test, gondola_loom))]
+mod models;

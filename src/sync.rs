@@ -1,5 +1,5 @@
-//! The switch between std and loom. `wake.rs` and `bell.rs` name only what stands here, so the
-//! model checker runs the real code, not a copy of it.
+//! The switch between std and loom. `wake.rs`, `bell.rs` and `cancel.rs` name only what stands
+//! here, so the model checker runs the real code, not a copy of it.
 //!
 //! It also gives each thread the identity that tells a local wake from a remote one: a number
 //! taken once, never reused, in a thread-local without destructor, so reading it stays valid
@@ -9,7 +9,8 @@
 #[cfg(not(all(test, gondola_loom)))]
 mod imp {
     pub(crate) use std::cell::Cell;
-    pub(crate) use std::sync::atomic::AtomicUsize;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize};
+    pub(crate) use std::sync::{Mutex, MutexGuard};
 
     std::thread_local! {
         pub(super) static ID: Cell<usize> = const { Cell::new(0) };
@@ -34,7 +35,8 @@ mod imp {
 #[cfg(all(test, gondola_loom))]
 mod imp {
     pub(crate) use loom::cell::{Cell, UnsafeCell};
-    pub(crate) use loom::sync::atomic::AtomicUsize;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize};
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
 
     loom::thread_local! {
         pub(super) static ID: std::cell::Cell<usize> = std::cell::Cell::new(0);
@@ -42,7 +44,7 @@ mod imp {
 }
 
 use imp::ID;
-pub(crate) use imp::{AtomicUsize, Cell, UnsafeCell};
+pub(crate) use imp::{AtomicBool, AtomicUsize, Cell, Mutex, MutexGuard, UnsafeCell};
 pub(crate) use std::sync::atomic::Ordering;
 
 /// This thread's identity, or 0 if nothing on it has asked for one yet.

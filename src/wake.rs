@@ -479,6 +479,6 @@ impl<B: Bell> Drop for Wakes<B> {
 }
 
 #[cfg(all(test, gondola_loom))]
-mod models;
+pub(crate) mod models;
 #[cfg(all(test, not(gondola_loom)))]
 mod tests;

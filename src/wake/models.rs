@@ -14,18 +14,18 @@ use std::sync::Arc;
 
 /// Rings whoever sleeps in `Sleeper::sleep`.
 #[derive(Clone)]
-struct Sleeper(Arc<Notify>);
+pub(crate) struct Sleeper(Arc<Notify>);
 
 impl Sleeper {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Notify::new()))
     }
 
-    fn sleep(&self) {
+    pub(crate) fn sleep(&self) {
         self.0.wait();
     }
 
-    fn waker(&self) -> Waker {
+    pub(crate) fn waker(&self) -> Waker {
         Waker::from(Arc::new(SleeperWaker(self.clone())))
     }
 }
@@ -51,7 +51,7 @@ impl Bell for Sleeper {
 }
 
 /// Memory that one side writes before a wake, and the other reads after the poll it causes.
-struct Payload(UnsafeCell<u32>);
+pub(crate) struct Payload(UnsafeCell<u32>);
 
 // SAFETY: loom reports every access that is not ordered.
 unsafe impl Sync for Payload {}
@@ -59,28 +59,28 @@ unsafe impl Sync for Payload {}
 unsafe impl Send for Payload {}
 
 impl Payload {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(UnsafeCell::new(0)))
     }
 
-    fn write(&self) {
+    pub(crate) fn write(&self) {
         // SAFETY: loom reports it if not.
         self.0.with_mut(|value| unsafe { *value += 1 });
     }
 
-    fn read(&self) -> u32 {
+    pub(crate) fn read(&self) -> u32 {
         // SAFETY: loom reports it if not.
         self.0.with_mut(|value| unsafe { *value })
     }
 }
 
-fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
+pub(crate) fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
     assert!(tag < wakes.head().len);
     // SAFETY: there is such a tag.
     unsafe { wakes.waker(tag) }
 }
 
-fn model(f: impl Fn() + Send + Sync + 'static) {
+pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = model.preemption_bound.or(Some(3));
     model.check(f);
@@ -169,7 +169,7 @@ fn a_wake_on_a_bit_that_is_set_already_still_brings_its_payload() {
 #[test]
 fn the_last_reference_may_be_dropped_abroad() {
     /// Used by the one who rings and by the one who frees: two accesses to be ordered.
-    struct Used(Payload, Arc<()>);
+    struct Used(Payload, #[expect(dead_code, reason = "counted by its drop")] Arc<()>);
     impl Bell for Used {
         const VTABLE: &'static RawWakerVTable = &USED;
         fn ring(&self) {
