@@ -1,0 +1,9 @@
+//! The whole library above a simulated kernel, on Linux: every edge, error and short transfer that
+//! the model of the kernel can make, and a clock that obeys.
+#![cfg(target_os = "linux")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod simulated;
+mod sockets;

@@ -1,0 +1,829 @@
+//! A simulated kernel: sockets, epoll with true edges, and a clock, below the real mio.
+//!
+//! A test binary that defines `epoll_wait`, `recv` and the others is linked to these instead of
+//! libc's. On a thread that has no [`Kernel`], and for descriptors that it did not make, they
+//! pass the call on. So what runs above is the whole library, unchanged.
+//!
+//! Time stands still but for a microsecond per call, and jumps while the runtime sleeps. A script
+//! says what the peers do, and when. If the runtime sleeps for ever and the script has ended,
+//! everything must be waiting for good reason; then all connections are reset.
+
+#![allow(unreachable_pub, reason = "a module of tests")]
+
+use libc::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, c_int, c_long, c_void};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+/// Descriptors from here on are simulated.
+const FIRST: c_int = 1 << 20;
+
+pub const READ: usize = 0;
+pub const WRITE: usize = 1;
+
+const IN: u32 = EPOLLIN as u32;
+const OUT: u32 = EPOLLOUT as u32;
+const PRI: u32 = EPOLLPRI as u32;
+const ERR: u32 = EPOLLERR as u32;
+const HUP: u32 = EPOLLHUP as u32;
+const RDHUP: u32 = EPOLLRDHUP as u32;
+
+/// What the world does to a socket.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// The peer's bytes arrive.
+    Data(usize),
+    /// An urgent byte arrives: reads stop short of where it stood.
+    Urgent,
+    /// The peer has no more to say.
+    Fin,
+    /// The peer resets the connection; with `alone`, only HUP or ERR tells of it.
+    Reset {
+        alone: bool,
+    },
+    /// The peer takes bytes, which makes room.
+    Drain(usize),
+    /// A connection attempt is decided.
+    Connected,
+    Refused,
+    /// A connection stands in the listener's queue.
+    Arrival,
+    /// The next accept fails.
+    AcceptFails(c_int),
+    /// The next operation on the socket is interrupted.
+    Interrupted,
+    /// An event without a reason.
+    Spurious,
+    /// An event for a registration that is no more.
+    Stale,
+    /// The next wait is interrupted.
+    Signal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Connected,
+    /// `socket` gives it out, `connect` begins the attempt.
+    Connecting,
+    /// `accept4` gives it out, after its arrival.
+    Arriving,
+    Listener,
+}
+
+#[derive(Debug)]
+pub struct Socket {
+    pub kind: Kind,
+    capacity: usize,
+    delay: u64,
+    open: bool,
+    nonblocking: bool,
+    registered: Option<(c_int, u64)>,
+    /// An event is due at this time; with these bits beyond those that are true.
+    edge: Option<(u64, u32)>,
+    only: Option<u32>,
+    incoming: VecDeque<u8>,
+    mark: Option<usize>,
+    pub sent: usize,
+    pub fin: bool,
+    pub reset: bool,
+    error: c_int,
+    interrupted: bool,
+    outgoing: usize,
+    pub accepted: usize,
+    crowded: bool,
+    shut: bool,
+    pub waiting: [bool; 2],
+    would_block: [usize; 2],
+    events: usize,
+    backlog: VecDeque<usize>,
+    failures: VecDeque<c_int>,
+}
+
+#[derive(Default)]
+pub struct Kernel {
+    now: u64,
+    pub sockets: Vec<Socket>,
+    script: VecDeque<(u64, usize, Event)>,
+    connecting: VecDeque<usize>,
+    stale: Vec<(c_int, u64)>,
+    stale_due: bool,
+    signals: usize,
+    over: bool,
+    /// Calls that may put the thread to sleep, or only look.
+    pub waits: usize,
+    pub looks: usize,
+    pub faults: Vec<String>,
+}
+
+thread_local! {
+    static KERNEL: RefCell<Option<Box<Kernel>>> = const { RefCell::new(None) };
+    static SLEEPS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The `at`th byte of what `socket` hears or says.
+pub fn pattern(socket: usize, at: usize) -> u8 {
+    (socket * 31 + at * 7 + at / 256) as u8
+}
+
+/// Gives this thread a kernel while `f` runs, and returns it afterwards.
+pub fn simulate<T>(kernel: Kernel, f: impl FnOnce() -> T) -> (T, Kernel) {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            KERNEL.take();
+        }
+    }
+    KERNEL.set(Some(Box::new(kernel)));
+    let leave = Leave;
+    let result = f();
+    let kernel = KERNEL.take().expect("it was put there above");
+    drop(leave);
+    (result, *kernel)
+}
+
+/// Asks or tells this thread's kernel something.
+pub fn kernel<T>(f: impl FnOnce(&mut Kernel) -> T) -> T {
+    KERNEL.with_borrow_mut(|kernel| f(kernel.as_mut().expect("this thread has a kernel")))
+}
+
+/// How often this thread has called upon the real kernel to put it to sleep.
+pub fn real_sleeps() -> usize {
+    SLEEPS.get()
+}
+
+impl Kernel {
+    pub fn new() -> Self {
+        Self { now: 3_600_000_000_000, ..Self::default() }
+    }
+
+    /// Adds a socket that hears of its events `delay` ns late.
+    pub fn add(&mut self, kind: Kind, capacity: usize, delay: u64) -> usize {
+        let at = self.sockets.len();
+        if kind == Kind::Connecting {
+            self.connecting.push_back(at);
+        }
+        self.sockets.push(Socket {
+            kind,
+            capacity,
+            delay,
+            open: matches!(kind, Kind::Connected | Kind::Listener),
+            nonblocking: false,
+            registered: None,
+            edge: None,
+            only: None,
+            incoming: VecDeque::new(),
+            mark: None,
+            sent: 0,
+            fin: false,
+            reset: false,
+            error: 0,
+            interrupted: false,
+            outgoing: 0,
+            accepted: 0,
+            crowded: false,
+            shut: false,
+            waiting: [false; 2],
+            would_block: [0; 2],
+            events: 0,
+            backlog: VecDeque::new(),
+            failures: VecDeque::new(),
+        });
+        at
+    }
+
+    /// `socket` meets `event`, `after` ns from now. Kept in order.
+    pub fn plan(&mut self, after: u64, socket: usize, event: Event) {
+        let at = self.now + after;
+        let place = self.script.partition_point(|&(other, ..)| other <= at);
+        self.script.insert(place, (at, socket, event));
+    }
+
+    pub fn fd(&self, socket: usize) -> c_int {
+        FIRST + socket as c_int
+    }
+
+    pub fn socket(&mut self, fd: c_int) -> (usize, &mut Socket) {
+        let at = (fd - FIRST) as usize;
+        (at, &mut self.sockets[at])
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn fault(&mut self, fault: String) {
+        self.faults.push(fault);
+    }
+
+    /// Lets time pass, and happen what happens meanwhile.
+    fn pass(&mut self, until: u64) {
+        self.now = self.now.max(until);
+        while self.script.front().is_some_and(|&(at, ..)| at <= self.now) {
+            let (_, at, event) = self.script.pop_front().expect("seen just now");
+            self.happen(at, event);
+        }
+    }
+
+    fn happen(&mut self, at: usize, event: Event) {
+        let now = self.now;
+        match event {
+            Event::Signal => return self.signals += 1,
+            Event::Stale => return self.stale_due = true,
+            Event::Arrival => {
+                let listener = self.sockets.iter_mut().find(|socket| socket.kind == Kind::Listener);
+                let listener = listener.expect("arrivals need a listener");
+                listener.backlog.push_back(at);
+                return listener.raise(now, 0);
+            }
+            _ => {}
+        }
+        let socket = &mut self.sockets[at];
+        match event {
+            Event::AcceptFails(error) => {
+                socket.failures.push_back(error);
+                socket.raise(now, 0);
+            }
+            Event::Interrupted => socket.interrupted = true,
+            Event::Spurious => socket.raise(now, IN | OUT),
+            Event::Connected | Event::Refused if socket.kind == Kind::Connecting => {
+                if matches!(event, Event::Refused) {
+                    (socket.error, socket.reset) = (libc::ECONNREFUSED, true);
+                } else {
+                    socket.kind = Kind::Connected;
+                }
+                socket.raise(now, 0);
+            }
+            // Nothing passes over a connection that is not, or not any more.
+            _ if socket.reset || socket.kind == Kind::Connecting => {}
+            Event::Data(count) if !socket.fin => {
+                socket.incoming.extend((socket.sent..socket.sent + count).map(|n| pattern(at, n)));
+                socket.sent += count;
+                socket.raise(now, 0);
+            }
+            Event::Urgent if !socket.fin => {
+                socket.mark = Some(socket.incoming.len());
+                socket.raise(now, 0);
+            }
+            Event::Fin => {
+                socket.fin = true;
+                socket.raise(now, 0);
+            }
+            Event::Reset { alone } => {
+                (socket.reset, socket.error) = (true, libc::ECONNRESET);
+                if alone && socket.edge.is_none() {
+                    socket.only = Some(if now % 2 == 0 { HUP } else { ERR });
+                }
+                socket.raise(now, 0);
+            }
+            Event::Drain(count) => {
+                socket.outgoing -= count.min(socket.outgoing);
+                if socket.crowded && socket.is_roomy() {
+                    socket.crowded = false;
+                    socket.raise(now, 0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// One system call begins.
+    fn enter(&mut self) {
+        self.pass(self.now + 1_000);
+    }
+
+    /// Whether an event is due. One whose reason has gone by itself is none.
+    fn is_due(&mut self, epoll: c_int) -> bool {
+        let now = self.now;
+        let mut due = self.stale_due && self.stale.iter().any(|stale| stale.0 == epoll);
+        for socket in self.sockets.iter_mut().filter(|socket| socket.is_in(epoll)) {
+            if let Some((_, extra)) = socket.edge.filter(|&(at, _)| at <= now) {
+                if socket.only.is_none() && socket.state() | extra == 0 {
+                    socket.edge = None;
+                } else {
+                    due = true;
+                }
+            }
+        }
+        due
+    }
+
+    fn take_events(&mut self, epoll: c_int, most: usize) -> Vec<(u32, u64)> {
+        let mut events = Vec::new();
+        if std::mem::take(&mut self.stale_due) {
+            let all = IN | OUT | RDHUP | HUP | ERR;
+            let stale = self.stale.iter().filter(|stale| stale.0 == epoll);
+            events.extend(stale.map(|stale| (all, stale.1)).take(most));
+        }
+        for socket in self.sockets.iter_mut().filter(|socket| socket.is_in(epoll)) {
+            let due = socket.edge.filter(|&(at, _)| at <= self.now && events.len() < most);
+            if let (Some((_, extra)), Some((_, token))) = (due, socket.registered) {
+                socket.edge = None;
+                socket.events += 1;
+                events.push((socket.only.take().unwrap_or(socket.state() | extra), token));
+            }
+        }
+        events
+    }
+
+    /// Sleeps until an event is due, at most for `timeout` ns. Returns whether there is one.
+    fn wait(&mut self, epoll: c_int, timeout: Option<u64>) -> Result<bool, c_int> {
+        self.enter();
+        self.looks += usize::from(timeout == Some(0));
+        self.waits += usize::from(timeout != Some(0));
+        let deadline = timeout.map(|timeout| self.now.saturating_add(timeout));
+        loop {
+            if self.signals > 0 {
+                self.signals -= 1;
+                return Err(libc::EINTR);
+            }
+            let due = self.is_due(epoll);
+            if due || deadline.is_some_and(|deadline| deadline <= self.now) {
+                return Ok(due);
+            }
+            let sockets = self.sockets.iter().filter(|socket| socket.is_in(epoll));
+            let next = sockets.filter_map(|socket| socket.edge.map(|edge| edge.0));
+            let next = next.chain(self.script.front().map(|next| next.0)).chain(deadline).min();
+            match next {
+                Some(next) => self.pass(next),
+                None if !self.over => self.end_the_world(),
+                None => {
+                    self.fault("asleep for ever, with every connection reset".into());
+                    return Err(libc::EDEADLK);
+                }
+            }
+        }
+    }
+
+    fn end_the_world(&mut self) {
+        self.over = true;
+        let now = self.now;
+        for at in 0..self.sockets.len() {
+            let socket = &mut self.sockets[at];
+            let possible = [socket.readable(), socket.writable() && socket.is_roomy()];
+            if (0..2).any(|direction| socket.waiting[direction] && possible[direction]) {
+                let fault = format!("socket {at} waits for what is there: {socket:?}");
+                self.fault(fault);
+            }
+            let socket = &mut self.sockets[at];
+            if socket.kind == Kind::Listener {
+                (socket.reset, socket.only) = (true, Some(HUP));
+                socket.raise(now, 0);
+            } else {
+                let refused = socket.kind == Kind::Connecting;
+                self.happen(
+                    at,
+                    if refused { Event::Refused } else { Event::Reset { alone: true } },
+                );
+            }
+        }
+    }
+
+    /// A call on a socket begins: what is wrong with it?
+    fn begin(&mut self, at: usize, direction: usize) -> Result<&mut Socket, c_int> {
+        self.enter();
+        let (open, nonblocking) = (self.sockets[at].open, self.sockets[at].nonblocking);
+        if !open || !nonblocking {
+            self.fault(format!("socket {at} used closed or blocking"));
+            return Err(libc::EBADF);
+        }
+        let (now, socket) = (self.now, &mut self.sockets[at]);
+        if std::mem::take(&mut socket.interrupted) {
+            return Err(libc::EINTR);
+        }
+        let possible = if direction == READ { socket.readable() } else { socket.writable() };
+        if !possible {
+            socket.would_block[direction] += 1;
+            socket.crowded |= direction == WRITE;
+            if socket.would_block[direction] > 1 + socket.events {
+                let fault = format!("socket {at} was tried without an event: {socket:?} at {now}");
+                self.fault(fault);
+            }
+            return Err(libc::EWOULDBLOCK);
+        }
+        Ok(&mut self.sockets[at])
+    }
+
+    fn receive(
+        &mut self,
+        at: usize,
+        buffers: &mut [&mut [u8]],
+        peek: bool,
+    ) -> Result<usize, c_int> {
+        let socket = self.begin(at, READ)?;
+        if socket.incoming.is_empty() {
+            // Once the error, then the end.
+            return match std::mem::take(&mut socket.error) {
+                0 => Ok(0),
+                error => Err(error),
+            };
+        }
+        socket.mark = socket.mark.filter(|&before| before > 0);
+        let wanted: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let count = wanted.min(socket.incoming.len()).min(socket.mark.unwrap_or(usize::MAX));
+        let places = buffers.iter_mut().flat_map(|buffer| buffer.iter_mut());
+        for (place, &byte) in places.zip(socket.incoming.iter().take(count)) {
+            *place = byte;
+        }
+        if !peek {
+            socket.incoming.drain(..count);
+            socket.mark = socket.mark.map(|before| before - count);
+        }
+        Ok(count)
+    }
+
+    fn send(&mut self, at: usize, buffers: &[&[u8]], flags: c_int) -> Result<usize, c_int> {
+        if flags & libc::MSG_NOSIGNAL == 0 {
+            self.fault("a send that may raise SIGPIPE".into());
+        }
+        let socket = self.begin(at, WRITE)?;
+        if socket.reset || socket.shut {
+            return Err(match std::mem::take(&mut socket.error) {
+                0 => libc::EPIPE,
+                error => error,
+            });
+        }
+        let wanted: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let count = wanted.min(socket.capacity - socket.outgoing);
+        let said = buffers.iter().flat_map(|buffer| buffer.iter()).take(count);
+        let first = socket.accepted;
+        let wrong = said.zip(first..).any(|(&byte, n)| byte != pattern(at, n));
+        socket.accepted += count;
+        socket.outgoing += count;
+        socket.crowded |= count < wanted;
+        if wrong {
+            self.fault(format!("socket {at} was sent wrong bytes from {first} on"));
+        }
+        Ok(count)
+    }
+}
+
+impl Socket {
+    fn is_in(&self, epoll: c_int) -> bool {
+        self.registered.is_some_and(|(at, _)| at == epoll)
+    }
+
+    fn raise(&mut self, now: u64, extra: u32) {
+        let (at, before) = self.edge.unwrap_or((now + self.delay, 0));
+        self.edge = Some((at, before | extra));
+    }
+
+    fn readable(&self) -> bool {
+        match self.kind {
+            Kind::Listener => !self.backlog.is_empty() || !self.failures.is_empty() || self.reset,
+            _ => !self.incoming.is_empty() || self.fin || self.reset,
+        }
+    }
+
+    fn writable(&self) -> bool {
+        match self.kind {
+            Kind::Listener => false,
+            Kind::Connecting => self.reset,
+            _ => self.outgoing < self.capacity || self.reset || self.shut,
+        }
+    }
+
+    /// Linux tells of room once there is a good piece of it; a send gets even the last byte.
+    fn is_roomy(&self) -> bool {
+        self.reset || self.shut || (self.capacity - self.outgoing) * 3 >= self.capacity
+    }
+
+    fn state(&self) -> u32 {
+        let mut mask = 0;
+        for (on, bits) in [
+            (self.readable(), IN),
+            (self.writable() && self.is_roomy(), OUT),
+            (self.mark.is_some(), PRI),
+            (self.fin || self.reset, RDHUP | IN),
+            ((self.fin && self.shut) || self.reset, HUP),
+            (self.error != 0, ERR),
+        ] {
+            mask |= if on { bits } else { 0 };
+        }
+        mask
+    }
+}
+
+/// Answers a call about a simulated descriptor, as libc would.
+fn answer(fd: c_int, f: impl FnOnce(&mut Kernel, usize) -> Result<usize, c_int>) -> Option<c_long> {
+    if fd < FIRST {
+        return None;
+    }
+    Some(in_libc_terms(kernel(|kernel| f(kernel, (fd - FIRST) as usize))))
+}
+
+fn in_libc_terms(result: Result<usize, c_int>) -> c_long {
+    match result {
+        Ok(value) => value as c_long,
+        Err(code) => {
+            // SAFETY: the address of this thread's errno.
+            unsafe { *libc::__errno_location() = code };
+            -1
+        }
+    }
+}
+
+fn simulating() -> bool {
+    KERNEL.try_with(|kernel| kernel.borrow().is_some()).unwrap_or(false)
+}
+
+/// The real call, with whatever it was given.
+macro_rules! real {
+    ($number:ident $(, $argument:expr)*) => {
+        // SAFETY: the caller's arguments, passed on unchanged.
+        unsafe { libc::syscall(libc::$number $(, $argument)*) }
+    };
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
+    if clock == libc::CLOCK_MONOTONIC && simulating() {
+        let now = kernel(|kernel| kernel.now);
+        // SAFETY: the caller's place for the answer.
+        unsafe {
+            (*time).tv_sec = (now / 1_000_000_000) as _;
+            (*time).tv_nsec = (now % 1_000_000_000) as _;
+        }
+        return 0;
+    }
+    real!(SYS_clock_gettime, clock, time) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn epoll_ctl(
+    epoll: c_int,
+    what: c_int,
+    fd: c_int,
+    event: *mut libc::epoll_event,
+) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        kernel.enter();
+        let now = kernel.now;
+        let socket = &mut kernel.sockets[at];
+        match what {
+            libc::EPOLL_CTL_ADD if socket.registered.is_none() => {
+                // SAFETY: the caller's event.
+                let (mask, token) = unsafe { ((*event).events, (*event).u64) };
+                let all = IN | OUT | RDHUP | libc::EPOLLET as u32;
+                if mask & all != all {
+                    kernel.fault(format!("registered for {mask:x} only"));
+                    return Err(libc::EINVAL);
+                }
+                socket.registered = Some((epoll, token));
+                if socket.state() != 0 {
+                    socket.raise(now, 0);
+                }
+                Ok(0)
+            }
+            libc::EPOLL_CTL_DEL => {
+                let registered = socket.registered.take().ok_or(libc::ENOENT)?;
+                socket.edge = None;
+                kernel.stale.push(registered);
+                Ok(0)
+            }
+            _ => Err(libc::EINVAL),
+        }
+    });
+    answer.unwrap_or_else(|| real!(SYS_epoll_ctl, epoll, what, fd, event)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn epoll_wait(
+    epoll: c_int,
+    events: *mut libc::epoll_event,
+    most: c_int,
+    timeout: c_int,
+) -> c_int {
+    if !simulating() {
+        SLEEPS.set(SLEEPS.get() + usize::from(timeout != 0));
+        let none = std::ptr::null::<c_void>();
+        return real!(SYS_epoll_pwait, epoll, events, most, timeout, none, 8) as c_int;
+    }
+    let timeout = u64::try_from(timeout).ok().map(|ms| ms * 1_000_000);
+    let result = kernel(|kernel| {
+        kernel.wait(epoll, timeout)?;
+        Ok(kernel.take_events(epoll, most as usize))
+    });
+    in_libc_terms(result.map(|found| {
+        for (n, &(mask, token)) in found.iter().enumerate() {
+            // SAFETY: the caller's array of `most` places.
+            unsafe { *events.add(n) = libc::epoll_event { events: mask, u64: token } };
+        }
+        found.len()
+    })) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ppoll(
+    fds: *mut libc::pollfd,
+    count: libc::nfds_t,
+    timeout: *const libc::timespec,
+    mask: *const libc::sigset_t,
+) -> c_int {
+    if !simulating() {
+        SLEEPS.set(SLEEPS.get() + 1);
+        return real!(SYS_ppoll, fds, count, timeout, mask, 8) as c_int;
+    }
+    // SAFETY: the caller's timeout.
+    let timeout = unsafe { (*timeout).tv_sec as u64 * 1_000_000_000 + (*timeout).tv_nsec as u64 };
+    // SAFETY: the caller's one descriptor.
+    let epoll = unsafe { (*fds).fd };
+    in_libc_terms(kernel(|kernel| kernel.wait(epoll, Some(timeout)).map(usize::from))) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: usize, flags: c_int) -> isize {
+    let answer = answer(fd, |kernel, at| {
+        // SAFETY: the caller's buffer.
+        let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast(), length) };
+        kernel.receive(at, &mut [buffer], flags & libc::MSG_PEEK != 0)
+    });
+    let none = std::ptr::null::<c_void>();
+    answer.unwrap_or_else(|| real!(SYS_recvfrom, fd, buffer, length, flags, none, none)) as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn readv(fd: c_int, buffers: *const libc::iovec, count: c_int) -> isize {
+    let answer = answer(fd, |kernel, at| {
+        // SAFETY: the caller's buffers, `count` of them.
+        let buffers = unsafe { std::slice::from_raw_parts(buffers, count as usize) };
+        let mut buffers: Vec<&mut [u8]> = buffers
+            .iter()
+            // SAFETY: as above.
+            .map(|b| unsafe { std::slice::from_raw_parts_mut(b.iov_base.cast(), b.iov_len) })
+            .collect();
+        kernel.receive(at, &mut buffers, false)
+    });
+    answer.unwrap_or_else(|| real!(SYS_readv, fd, buffers, count)) as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn send(fd: c_int, buffer: *const c_void, length: usize, flags: c_int) -> isize {
+    let answer = answer(fd, |kernel, at| {
+        // SAFETY: the caller's buffer.
+        let buffer = unsafe { std::slice::from_raw_parts(buffer.cast(), length) };
+        kernel.send(at, &[buffer], flags)
+    });
+    let none = std::ptr::null::<c_void>();
+    answer.unwrap_or_else(|| real!(SYS_sendto, fd, buffer, length, flags, none, 0)) as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize {
+    let answer = answer(fd, |kernel, at| {
+        // SAFETY: the caller's message and its buffers.
+        let buffers: Vec<&[u8]> = unsafe {
+            std::slice::from_raw_parts((*message).msg_iov, (*message).msg_iovlen as usize)
+                .iter()
+                .map(|b| std::slice::from_raw_parts(b.iov_base.cast(), b.iov_len))
+                .collect()
+        };
+        kernel.send(at, &buffers, flags)
+    });
+    answer.unwrap_or_else(|| real!(SYS_sendmsg, fd, message, flags)) as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn accept4(
+    fd: c_int,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+    flags: c_int,
+) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        let listener = kernel.begin(at, READ)?;
+        if let Some(error) = listener.failures.pop_front() {
+            return Err(error);
+        }
+        let Some(new) = listener.backlog.pop_front() else { return Err(libc::EINVAL) };
+        let socket = &mut kernel.sockets[new];
+        socket.open = true;
+        socket.nonblocking = flags & libc::SOCK_NONBLOCK != 0;
+        socket.kind = Kind::Connected;
+        write_address(address, length);
+        Ok((FIRST as usize) + new)
+    });
+    answer.unwrap_or_else(|| real!(SYS_accept4, fd, address, length, flags)) as c_int
+}
+
+fn write_address(address: *mut libc::sockaddr, length: *mut libc::socklen_t) {
+    // SAFETY: the caller's place for an address, large enough for any of std's and mio's.
+    unsafe {
+        let place = address.cast::<libc::sockaddr_in>();
+        *place = std::mem::zeroed();
+        (*place).sin_family = libc::AF_INET as _;
+        *length = size_of::<libc::sockaddr_in>() as _;
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    if simulating() {
+        let next = kernel(|kernel| {
+            let at = kernel.connecting.pop_front().ok_or(libc::EMFILE)?;
+            let socket = &mut kernel.sockets[at];
+            (socket.open, socket.nonblocking) = (true, kind & libc::SOCK_NONBLOCK != 0);
+            Ok(FIRST as usize + at)
+        });
+        return in_libc_terms(next) as c_int;
+    }
+    real!(SYS_socket, domain, kind, protocol) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn connect(fd: c_int, address: *const libc::sockaddr, length: libc::socklen_t) -> c_int {
+    let answer = answer(fd, |_, _| Err(libc::EINPROGRESS));
+    answer.unwrap_or_else(|| real!(SYS_connect, fd, address, length)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getpeername(
+    fd: c_int,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        kernel.enter();
+        if kernel.sockets[at].kind == Kind::Connecting {
+            return Err(libc::ENOTCONN);
+        }
+        write_address(address, length);
+        Ok(0)
+    });
+    answer.unwrap_or_else(|| real!(SYS_getpeername, fd, address, length)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    length: *mut libc::socklen_t,
+) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        kernel.enter();
+        assert_eq!((level, name), (libc::SOL_SOCKET, libc::SO_ERROR));
+        let error = std::mem::take(&mut kernel.sockets[at].error);
+        // SAFETY: the caller's place for an int.
+        unsafe { *value.cast::<c_int>() = error };
+        Ok(0)
+    });
+    answer.unwrap_or_else(|| real!(SYS_getsockopt, fd, level, name, value, length)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        kernel.enter();
+        let (now, socket) = (kernel.now, &mut kernel.sockets[at]);
+        if socket.reset {
+            return Err(libc::ENOTCONN);
+        }
+        socket.shut |= how != libc::SHUT_RD;
+        socket.raise(now, 0);
+        Ok(0)
+    });
+    answer.unwrap_or_else(|| real!(SYS_shutdown, fd, how)) as c_int
+}
+
+// Variadic in C; on Linux's ABIs its arguments are passed like any others.
+#[unsafe(no_mangle)]
+extern "C" fn ioctl(fd: c_int, request: libc::c_ulong, argument: *mut c_void) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        assert_eq!(request, libc::FIONBIO);
+        // SAFETY: FIONBIO's argument is an int.
+        kernel.sockets[at].nonblocking = unsafe { *argument.cast::<c_int>() } != 0;
+        Ok(0)
+    });
+    answer.unwrap_or_else(|| real!(SYS_ioctl, fd, request, argument)) as c_int
+}
+
+// Variadic too. With debug assertions, std asks whether what it closes is open.
+#[unsafe(no_mangle)]
+extern "C" fn fcntl(fd: c_int, command: c_int, argument: *mut c_void) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        assert_eq!(command, libc::F_GETFD);
+        if kernel.sockets[at].open { Ok(0) } else { Err(libc::EBADF) }
+    });
+    answer.unwrap_or_else(|| real!(SYS_fcntl, fd, command, argument)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn close(fd: c_int) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        let socket = &mut kernel.sockets[at];
+        let wrong = !socket.open || socket.registered.is_some();
+        socket.open = false;
+        if wrong {
+            kernel.fault(format!("socket {at} closed twice, or while registered"));
+        }
+        Ok(0)
+    });
+    answer.unwrap_or_else(|| real!(SYS_close, fd)) as c_int
+}
+
+impl Kernel {
+    /// After everything was dropped: what is still open.
+    pub fn left_open(&self) -> usize {
+        self.sockets.iter().filter(|socket| socket.open).count()
+    }
+}
