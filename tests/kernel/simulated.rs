@@ -47,8 +47,10 @@ pub enum Event {
     Refused,
     /// A connection stands in the listener's queue.
     Arrival,
-    /// The next accept fails.
-    AcceptFails(c_int),
+    /// The next connection in the listener's queue was given up by its peer.
+    Aborted,
+    /// The process has no descriptors left, for 120 ms.
+    Exhausted,
     /// The next operation on the socket is interrupted.
     Interrupted,
     /// An event without a reason.
@@ -94,8 +96,9 @@ pub struct Socket {
     pub waiting: [bool; 2],
     would_block: [usize; 2],
     events: usize,
-    backlog: VecDeque<usize>,
-    failures: VecDeque<c_int>,
+    backlog: VecDeque<Option<usize>>,
+    exhausted_until: u64,
+    refused: usize,
 }
 
 #[derive(Default)]
@@ -185,7 +188,8 @@ impl Kernel {
             would_block: [0; 2],
             events: 0,
             backlog: VecDeque::new(),
-            failures: VecDeque::new(),
+            exhausted_until: 0,
+            refused: 0,
         });
         at
     }
@@ -228,19 +232,18 @@ impl Kernel {
         match event {
             Event::Signal => return self.signals += 1,
             Event::Stale => return self.stale_due = true,
-            Event::Arrival => {
+            Event::Arrival | Event::Aborted => {
                 let listener = self.sockets.iter_mut().find(|socket| socket.kind == Kind::Listener);
                 let listener = listener.expect("arrivals need a listener");
-                listener.backlog.push_back(at);
+                listener.backlog.push_back(matches!(event, Event::Arrival).then_some(at));
                 return listener.raise(now, 0);
             }
             _ => {}
         }
         let socket = &mut self.sockets[at];
         match event {
-            Event::AcceptFails(error) => {
-                socket.failures.push_back(error);
-                socket.raise(now, 0);
+            Event::Exhausted => {
+                (socket.exhausted_until, socket.refused) = (now + 120_000_000, 0);
             }
             Event::Interrupted => socket.interrupted = true,
             Event::Spurious => socket.raise(now, IN | OUT),
@@ -396,6 +399,7 @@ impl Kernel {
             if socket.would_block[direction] > 1 + socket.events {
                 let fault = format!("socket {at} was tried without an event: {socket:?} at {now}");
                 self.fault(fault);
+                return Err(libc::EIO);
             }
             return Err(libc::EWOULDBLOCK);
         }
@@ -689,11 +693,21 @@ extern "C" fn accept4(
     flags: c_int,
 ) -> c_int {
     let answer = answer(fd, |kernel, at| {
-        let listener = kernel.begin(at, READ)?;
-        if let Some(error) = listener.failures.pop_front() {
-            return Err(error);
+        kernel.begin(at, READ)?;
+        if kernel.now < kernel.sockets[at].exhausted_until {
+            let listener = &mut kernel.sockets[at];
+            listener.refused += 1;
+            if listener.refused > 3 {
+                kernel.fault("accept does not pause while there are no descriptors".into());
+                return Err(libc::EINVAL);
+            }
+            return Err(libc::EMFILE);
         }
-        let Some(new) = listener.backlog.pop_front() else { return Err(libc::EINVAL) };
+        let new = match kernel.sockets[at].backlog.pop_front() {
+            Some(Some(new)) => new,
+            Some(None) => return Err(libc::ECONNABORTED),
+            None => return Err(libc::EINVAL),
+        };
         let socket = &mut kernel.sockets[new];
         socket.open = true;
         socket.nonblocking = flags & libc::SOCK_NONBLOCK != 0;
