@@ -472,7 +472,7 @@ impl Socket {
 
     fn readable(&self) -> bool {
         match self.kind {
-            Kind::Listener => !self.backlog.is_empty() || !self.failures.is_empty() || self.reset,
+            Kind::Listener => !self.backlog.is_empty() || self.reset,
             _ => !self.incoming.is_empty() || self.fin || self.reset,
         }
     }
