@@ -306,7 +306,7 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
     }
     let scripts = kinds.iter().map(|_| [script(choices), script(choices)]).collect();
     let patience =
-        kinds.iter().map(|_| choices.percent(20).then(|| choices.below(1_000))).collect();
+        kinds.iter().map(|_| choices.percent(20).then(|| 1 + choices.below(1_000))).collect();
     (kernel, Plan { kinds, scripts, patience, log: Log::default() })
 }
 
