@@ -5,5 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asleep;
+mod real;
 mod simulated;
 mod sockets;

@@ -675,7 +675,7 @@ extern "C" fn sendmsg(fd: c_int, message: *const libc::msghdr, flags: c_int) -> 
     let answer = answer(fd, |kernel, at| {
         // SAFETY: the caller's message and its buffers.
         let buffers: Vec<&[u8]> = unsafe {
-            std::slice::from_raw_parts((*message).msg_iov, (*message).msg_iovlen as usize)
+            std::slice::from_raw_parts((*message).msg_iov, (*message).msg_iovlen as _)
                 .iter()
                 .map(|b| std::slice::from_raw_parts(b.iov_base.cast(), b.iov_len))
                 .collect()

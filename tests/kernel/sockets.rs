@@ -320,8 +320,8 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
             let listener = plan.kinds.len() - 1;
             let mut tasks = Vec::new();
             for (at, kind) in plan.kinds.iter().enumerate() {
-                // SAFETY: the simulated kernel gave out these descriptors.
                 if *kind == Kind::Connected {
+                    // SAFETY: the simulated kernel gave out these descriptors.
                     let stream = unsafe { std::net::TcpStream::from_raw_fd(fds[at]) };
                     tasks.extend(talk(&plan, TcpStream::from_std(stream).unwrap()));
                 }

@@ -11,6 +11,7 @@ use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 /// Where a case's decisions come from.
 pub struct Choices<'a> {
@@ -145,16 +146,18 @@ pub fn run(usual: u64, case: impl Fn(&mut Choices<'_>) -> u64) {
     }
 }
 
+/// How long a failure is made smaller.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Leaves out, and makes zero, as many choices as it can while the case still fails.
 fn shrink(mut choices: Vec<u64>, case: &impl Fn(&mut Choices<'_>) -> u64) -> Vec<u64> {
     let fails =
         |list: &[u64]| quietly(|| case(&mut Choices::from(Source::List(list.iter())))).is_err();
     let mut size = choices.len();
-    let mut tries = 20_000;
+    let begin = Instant::now();
     while size > 0 {
         let mut at = 0;
-        while at < choices.len() && tries > 0 {
-            tries -= 1;
+        while at < choices.len() && begin.elapsed() < PATIENCE {
             let end = choices.len().min(at + size);
             let mut without = choices.clone();
             without.drain(at..end);

@@ -1,0 +1,83 @@
+//! Asleep means asleep: who waits for nothing but a deadline or an event makes no call until then.
+
+use crate::simulated::{Event, Kernel, Kind, kernel, real_sleeps, simulate};
+use futures::FutureExt;
+use gondola::net::TcpListener;
+use gondola::time::{sleep, timeout};
+use gondola::{Runtime, batch};
+use std::os::fd::FromRawFd;
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_timer_costs_at_most_two_waits_however_long() {
+    let micros = [1, 999, 9_999, 10_000, 10_001, 500_400, 3_600_000_001, 20 * 86_400_000_000];
+    for duration in micros.map(Duration::from_micros) {
+        let ((), kernel) = simulate(Kernel::new(), || {
+            let before = kernel(|kernel| kernel.now());
+            gondola::block_on(sleep(duration));
+            let slept = Duration::from_nanos(kernel(|kernel| kernel.now()) - before);
+            assert!(slept >= duration && slept < duration + Duration::from_millis(1));
+        });
+        assert!(kernel.waits <= 2, "{} waits for {duration:?}", kernel.waits);
+        assert!(kernel.looks <= 2, "{} looks for {duration:?}", kernel.looks);
+    }
+}
+
+#[test]
+fn a_thousand_timers_of_one_deadline_cost_what_one_does() {
+    let ((), kernel) = simulate(Kernel::new(), || {
+        gondola::block_on(async {
+            let deadline = gondola::time::now() + HOUR;
+            let wait = |_| gondola::time::sleep_until(deadline);
+            batch(0..1000).limit(1000).for_each(wait).await.unwrap();
+        });
+    });
+    assert!(kernel.waits <= 2, "{} waits", kernel.waits);
+}
+
+#[test]
+fn an_idle_server_makes_no_call_until_somebody_comes() {
+    let mut world = Kernel::new();
+    let listener = world.add(Kind::Listener, 1, 0);
+    let arriving = world.add(Kind::Arriving, 1, 0);
+    let fd = world.fd(listener);
+    world.plan(1_000 * HOUR.as_nanos() as u64, arriving, Event::Arrival);
+    let ((), kernel) = simulate(world, || {
+        gondola::block_on(async {
+            // SAFETY: the simulated kernel gave out this descriptor.
+            let listener = unsafe { std::net::TcpListener::from_raw_fd(fd) };
+            let listener = TcpListener::from_std(listener).unwrap();
+            assert!(listener.accept().now_or_never().is_none(), "nobody is there yet");
+            let before = kernel(|kernel| (kernel.waits, kernel.looks));
+            listener.accept().await.unwrap();
+            let after = kernel(|kernel| (kernel.waits, kernel.looks));
+            assert_eq!(
+                (after.0 - before.0, after.1 - before.1),
+                (1, 0),
+                "one wait, a thousand hours"
+            );
+        });
+    });
+    assert_eq!(kernel.faults, [""; 0]);
+}
+
+#[test]
+fn on_the_real_kernel_too() {
+    let before = real_sleeps();
+    gondola::block_on(sleep(Duration::from_millis(30)));
+    assert!(real_sleeps() - before <= 2);
+
+    // Woken from outside, with a time-out armed that never comes to anything.
+    let (send, receive) = futures::channel::oneshot::channel();
+    let mut runtime = Runtime::new().unwrap();
+    let before = real_sleeps();
+    let waiting = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(30));
+        send.send(()).unwrap();
+    });
+    runtime.block_on(timeout(HOUR, receive)).unwrap().unwrap();
+    waiting.join().unwrap();
+    assert!(real_sleeps() - before <= 1);
+}
