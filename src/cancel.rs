@@ -15,14 +15,14 @@
 //!    it set goes through the lock.
 #![deny(unsafe_code)]
 
-use crate::error::{Payload, keep_first};
+use crate::error::{Payload, keep_first, resume_first};
 use crate::list::{List, Nodes};
 use crate::pin::with_pinned_future;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use slab::Slab;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -103,9 +103,7 @@ impl Tree {
                 break;
             }
         }
-        if let Some(payload) = panicked {
-            resume_unwind(payload);
-        }
+        resume_first(panicked);
     }
 }
 

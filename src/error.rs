@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -218,6 +219,15 @@ pub(crate) fn resume_first(first: Option<Payload>) {
         Some(payload) if !std::thread::panicking() => resume_unwind(payload),
         Some(payload) => dispose(payload),
         None => {}
+    }
+}
+
+/// Wakes from a place that unwinding may pass: a second panic there would abort the process.
+pub(crate) fn wake_in_passing(waker: Waker) {
+    if std::thread::panicking() {
+        catch_unwind(AssertUnwindSafe(|| waker.wake())).unwrap_or_else(dispose);
+    } else {
+        waker.wake();
     }
 }
 

@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bits::BitSet;
-use crate::error::{keep_first, resume_first};
+use crate::error::{keep_first, resume_first, wake_in_passing};
 use crate::list::{List, Nodes};
 use crate::task_box::{Joint, TaskBox};
 use std::cell::{Cell, RefCell};
@@ -152,7 +152,7 @@ impl Ring {
             return;
         }
         match self.promise(seat) {
-            Some(waker) => waker.wake(),
+            Some(waker) => wake_in_passing(waker),
             None => {
                 self.free.view().insert(seat);
                 self.taken.set(self.taken.get() - 1);

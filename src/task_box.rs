@@ -31,7 +31,7 @@
 //!    joiner's wake), no reference into the box is alive, except the future's own.
 //! 5. `vtable` belongs to the type of the present occupant; `capacity` to the allocation.
 
-use crate::error::{JoinError, Payload, dispose};
+use crate::error::{JoinError, Payload, dispose, wake_in_passing};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;
@@ -205,7 +205,7 @@ pub(crate) struct Joiner(Option<Waker>);
 impl Drop for Joiner {
     fn drop(&mut self) {
         if let Some(joiner) = self.0.take() {
-            joiner.wake();
+            wake_in_passing(joiner);
         }
     }
 }

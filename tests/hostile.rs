@@ -198,3 +198,55 @@ fn a_wake_may_drop_the_task_the_runtime_and_the_waker_itself() {
     token.cancel();
     assert!(kept.borrow().is_none());
 }
+
+#[test]
+fn a_joiner_and_the_next_in_the_queue_may_both_panic() {
+    let mut runtime = Runtime::builder().slots(1).build().unwrap();
+    let waker = Waker::from(Arc::new(Panics));
+    let (mut task, mut wait) = runtime.block_on(async {
+        let task = async {
+            yield_now().await;
+            yield_now().await;
+            1
+        };
+        (try_spawn(task).unwrap(), Box::pin(reserve()))
+    });
+    let cx = &mut Context::from_waker(&waker);
+    assert!(Pin::new(&mut task).poll(cx).is_pending());
+    assert!(wait.as_mut().poll(cx).is_pending());
+    let turns = (0..3).map(|_| catch_unwind(AssertUnwindSafe(|| runtime.turn())));
+    assert_eq!(turns.filter(Result::is_err).count(), 1);
+    assert!(task.is_finished());
+    assert!(wait.as_mut().poll(cx).is_ready(), "the slot was promised");
+}
+
+#[test]
+fn guards_and_slots_dropped_while_unwinding_contain_the_wakers_they_wake() {
+    let waker = Waker::from(Arc::new(Panics));
+    let token = CancellationToken::new();
+    let mut wait = Box::pin(token.cancelled());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let outer = catch_unwind(AssertUnwindSafe(|| {
+        let _guard = token.clone().drop_guard();
+        panic!("outer");
+    }));
+    assert_eq!(outer.unwrap_err().downcast_ref(), Some(&"outer"));
+    assert!(token.is_cancelled());
+
+    let mut runtime = Runtime::builder().slots(1).build().unwrap();
+    let outer = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let slot = reserve().await;
+            let (mut second, mut third) = (Box::pin(reserve()), Box::pin(reserve()));
+            for wait in [&mut second, &mut third] {
+                assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+            // Dropped in reverse: the slot, then the one that it was promised to.
+            let _third = third;
+            let _second = second;
+            let _slot = slot;
+            panic!("outer");
+        })
+    }));
+    assert_eq!(outer.unwrap_err().downcast_ref(), Some(&"outer"));
+}

@@ -19,13 +19,11 @@ use support::cases::{Choices, quietly};
 
 type Model = fn(&mut Choices<'_>) -> u64;
 
-static MODEL: LazyLock<Model> = LazyLock::new(|| {
-    match std::env::var("GONDOLA_MODEL").as_deref() {
-        Ok("batch") => batch::case,
-        Ok("ring") => ring::case,
-        Ok("sockets") => sockets::case,
-        other => panic!("no such model: {other:?}"),
-    }
+static MODEL: LazyLock<Model> = LazyLock::new(|| match std::env::var("GONDOLA_MODEL").as_deref() {
+    Ok("batch") => batch::case,
+    Ok("ring") => ring::case,
+    Ok("sockets") => sockets::case,
+    other => panic!("no such model: {other:?}"),
 });
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -9,3 +9,5 @@ mod support;
 
 mod batch;
 mod ring;
+mod timers;
+mod token;
