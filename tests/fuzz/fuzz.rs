@@ -14,6 +14,11 @@ mod simulated;
 #[path = "../kernel/sockets.rs"]
 mod sockets;
 
+#[path = "../models/timers.rs"]
+mod timers;
+#[path = "../models/token.rs"]
+mod token;
+
 use std::sync::LazyLock;
 use support::cases::{Choices, quietly};
 
