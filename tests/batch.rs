@@ -749,6 +749,8 @@ fn a_parents_waker_may_drop_the_batch() {
     let waker = item_waker.take().unwrap();
     waker.wake_by_ref(); // the parent drops the batch, inside this call
     assert!(slot.borrow().is_none());
+    drop(parent);
+    assert_eq!(Rc::strong_count(&slot), 1, "an item's waker keeps nothing of the parent");
     waker.wake();
 }
 

@@ -131,6 +131,8 @@ const PLACES: [Place; 6] = [
     ("token", || {
         let token = CancellationToken::new();
         let waiting: &CancellationToken = Box::leak(Box::new(token.child_token()));
+        // In sight of those who look for leaks.
+        LEAKED.lock().unwrap().push(waiting);
         (Box::pin(waiting.cancelled()), Box::pin(async move { token.cancel() }))
     }),
     ("batch", || {
@@ -148,6 +150,8 @@ const PLACES: [Place; 6] = [
         (Box::pin(wait), Box::pin(end))
     }),
 ];
+
+static LEAKED: Mutex<Vec<&CancellationToken>> = Mutex::new(Vec::new());
 
 /// A pair that is made without waiting.
 fn pair_at_once() -> (gondola::net::TcpStream, std::net::TcpStream) {

@@ -311,7 +311,7 @@ fn every_small_case() {
 
 /// A larger case.
 pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
-    let bound = 1 << choices.below(6);
+    let bound = 2 << choices.below(6);
     let n = choices.below(bound);
     let (bad, panic) = (choices.below(30), choices.below(60));
     let items: Vec<Script> = (0..n)
@@ -333,7 +333,8 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
         4 => Canceller::Beforehand,
         _ => Canceller::Nobody,
     };
-    let (k, on_error) = (1 + choices.index(70), POLICIES[choices.index(3)]);
+    let most = 1 << choices.below(7);
+    let (k, on_error) = (1 + choices.index(most), POLICIES[choices.index(3)]);
     check(&Case { items, k, on_error, canceller })
 }
 
