@@ -178,16 +178,23 @@ impl Reactor {
         waker: &Waker,
     ) -> io::Result<()> {
         let (at, direction) = (index(token), direction as usize);
-        match &self.sources.borrow()[at].waiters[direction] {
+        let check = |place: &Option<Waiter>| match place {
             Some(other) if other.ticket != ticket => {
                 let why = "another operation waits for this direction of the socket";
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, why));
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
             }
-            Some(own) if own.waker.will_wake(waker) => return Ok(()),
-            _ => {}
+            own => Ok(own.as_ref().is_some_and(|own| own.waker.will_wake(waker))),
+        };
+        if check(&self.sources.borrow()[at].waiters[direction])? {
+            return Ok(());
         }
         let fresh = Waiter { ticket, waker: waker.clone() };
-        let old = self.sources.borrow_mut()[at].waiters[direction].replace(fresh);
+        let mut sources = self.sources.borrow_mut();
+        let place = &mut sources[at].waiters[direction];
+        // The clone is foreign code: it may have put another operation there.
+        check(place)?;
+        let old = place.replace(fresh);
+        drop(sources);
         drop(old);
         Ok(())
     }

@@ -108,7 +108,7 @@ const MOST: usize = 1024;
 fn usable(lengths: impl Iterator<Item = usize> + Clone) -> Option<(Range<usize>, usize)> {
     let first = lengths.clone().position(|length| length > 0)?;
     let some = lengths.skip(first).take(MOST);
-    Some((first..first + some.clone().count(), some.sum()))
+    Some((first..first + some.clone().count(), some.fold(0, usize::saturating_add)))
 }
 
 pub(super) async fn read(io: &Stream, buffer: &mut [u8]) -> io::Result<usize> {

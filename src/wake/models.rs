@@ -83,7 +83,13 @@ pub(crate) fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
 pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = model.preemption_bound.or(Some(3));
-    model.check(f);
+    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = executions.clone();
+    model.check(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        f();
+    });
+    println!("{} executions", executions.load(Ordering::Relaxed));
 }
 
 /// Sleeps as the runtime does until every one of `tags` has been in some turn.
