@@ -81,3 +81,21 @@ fn on_the_real_kernel_too() {
     waiting.join().unwrap();
     assert!(real_sleeps() - before <= 1);
 }
+
+#[test]
+fn f10_a_clock_that_steps_back_delays_but_neither_fires_early_nor_spins() {
+    let ((), kernel) = simulate(Kernel::new(), || {
+        gondola::block_on(async {
+            sleep(HOUR).await;
+            let before = kernel(|kernel| kernel.now());
+            let mut due = std::pin::pin!(sleep(Duration::from_millis(10)));
+            assert!(due.as_mut().now_or_never().is_none());
+            kernel(|kernel| kernel.step_back(1_000_000_000));
+            due.await;
+            let late = kernel(|kernel| kernel.now()) - before;
+            assert!((10_000_000..12_000_000).contains(&late), "{late} ns by the clock's own count");
+        });
+    });
+    // One second has to pass again, ten milliseconds at a time.
+    assert!(kernel.waits <= 2 + 2 * 101, "{} waits", kernel.waits);
+}

@@ -214,6 +214,11 @@ impl Kernel {
         self.now
     }
 
+    /// What a monotonic clock never does, and some did.
+    pub fn step_back(&mut self, by: u64) {
+        self.now -= by;
+    }
+
     fn fault(&mut self, fault: String) {
         self.faults.push(fault);
     }
