@@ -13,6 +13,11 @@ fn wait(cancelled: &mut Pin<Box<Cancelled<'_>>>, sleeper: &Sleeper) {
     }
 }
 
+fn cancel_abroad(token: &CancellationToken) -> thread::JoinHandle<()> {
+    let remote = token.clone();
+    thread::spawn(move || remote.cancel())
+}
+
 /// What is left in the tree: nodes, and waiters.
 fn sizes(token: &CancellationToken) -> (usize, usize) {
     let state = token.tree.lock();
@@ -65,8 +70,7 @@ fn a_waiter_leaves_while_it_is_being_cancelled() {
         let first = leaving.as_mut().poll(&mut Context::from_waker(&leaver.waker()));
         let second = staying.as_mut().poll(&mut Context::from_waker(&stayer.waker()));
         assert!(first.is_pending() && second.is_pending());
-        let remote = token.clone();
-        let thread = thread::spawn(move || remote.cancel());
+        let thread = cancel_abroad(&token);
         drop(leaving);
         wait(&mut staying, &stayer);
         thread.join().unwrap();
@@ -82,8 +86,7 @@ fn a_waiter_changes_its_waker_while_it_is_being_cancelled() {
         let (old, new) = (Sleeper::new(), Sleeper::new());
         let mut waiting = Box::pin(token.cancelled());
         assert!(waiting.as_mut().poll(&mut Context::from_waker(&old.waker())).is_pending());
-        let remote = token.clone();
-        let thread = thread::spawn(move || remote.cancel());
+        let thread = cancel_abroad(&token);
         wait(&mut waiting, &new);
         thread.join().unwrap();
     });
@@ -95,8 +98,7 @@ fn a_parent_is_cancelled_while_the_child_between_leaves() {
         let root = CancellationToken::new();
         let child = root.child_token();
         let grandchild = child.child_token();
-        let remote = root.clone();
-        let thread = thread::spawn(move || remote.cancel());
+        let thread = cancel_abroad(&root);
         drop(child);
         wait(&mut Box::pin(grandchild.cancelled()), &Sleeper::new());
         thread.join().unwrap();
@@ -108,8 +110,7 @@ fn a_parent_is_cancelled_while_the_child_between_leaves() {
 fn a_child_is_born_while_its_parent_is_cancelled() {
     model(|| {
         let root = CancellationToken::new();
-        let remote = root.clone();
-        let thread = thread::spawn(move || remote.cancel());
+        let thread = cancel_abroad(&root);
         let child = root.child_token();
         wait(&mut Box::pin(child.cancelled()), &Sleeper::new());
         thread.join().unwrap();
