@@ -13,7 +13,6 @@ mod ring;
 mod simulated;
 #[path = "../kernel/sockets.rs"]
 mod sockets;
-
 #[path = "../models/timers.rs"]
 mod timers;
 #[path = "../models/token.rs"]
@@ -28,6 +27,8 @@ static MODEL: LazyLock<Model> = LazyLock::new(|| match std::env::var("GONDOLA_MO
     Ok("batch") => batch::case,
     Ok("ring") => ring::case,
     Ok("sockets") => sockets::case,
+    Ok("timers") => timers::case,
+    Ok("token") => token::case,
     other => panic!("no such model: {other:?}"),
 });
 
