@@ -2,7 +2,7 @@
 
 use crate::simulated::{Event, Kernel, Kind, kernel, real_sleeps, simulate};
 use futures::FutureExt;
-use gondola::net::TcpListener;
+use gondola::net::{TcpListener, TcpStream};
 use gondola::time::{sleep, timeout};
 use gondola::{Runtime, batch};
 use std::os::fd::FromRawFd;
@@ -23,6 +23,39 @@ fn a_timer_costs_at_most_two_waits_however_long() {
         assert!(kernel.waits <= 2, "{} waits for {duration:?}", kernel.waits);
         assert!(kernel.looks <= 2, "{} looks for {duration:?}", kernel.looks);
     }
+}
+
+#[test]
+fn a_deadline_is_counted_from_now_and_not_from_the_last_look() {
+    let ((), _) = simulate(Kernel::new(), || {
+        gondola::block_on(async {
+            kernel(|kernel| kernel.compute(50_000_000));
+            let before = kernel(|kernel| kernel.now());
+            sleep(Duration::from_millis(20)).await;
+            assert!(kernel(|kernel| kernel.now()) - before >= 20_000_000, "it fired early");
+        });
+    });
+}
+
+#[test]
+fn a_read_that_empties_the_socket_is_not_followed_by_one_for_nothing() {
+    let mut world = Kernel::new();
+    let socket = world.add(Kind::Connected, 64, 0);
+    let fd = world.fd(socket);
+    for message in 1..=10 {
+        world.plan(message * 1_000_000, socket, Event::Data(20));
+    }
+    world.plan(11_000_000, socket, Event::Fin);
+    let ((), kernel) = simulate(world, || {
+        gondola::block_on(async {
+            // SAFETY: the simulated kernel gave out this descriptor.
+            let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
+            let mut stream = TcpStream::from_std(stream).unwrap();
+            while stream.read(&mut [0; 64]).await.unwrap() > 0 {}
+        });
+    });
+    assert_eq!(kernel.faults, [""; 0]);
+    assert_eq!(kernel.sockets[socket].would_block, [1, 0], "only the first came too early");
 }
 
 #[test]

@@ -94,7 +94,8 @@ pub struct Socket {
     crowded: bool,
     shut: bool,
     pub waiting: [bool; 2],
-    would_block: [usize; 2],
+    /// Calls that were made for nothing.
+    pub would_block: [usize; 2],
     events: usize,
     backlog: VecDeque<Option<usize>>,
     exhausted_until: u64,
@@ -212,6 +213,11 @@ impl Kernel {
 
     pub fn now(&self) -> u64 {
         self.now
+    }
+
+    /// The thread computes for so many ns.
+    pub fn compute(&mut self, ns: u64) {
+        self.pass(self.now + ns);
     }
 
     /// What a monotonic clock never does, and some did.
