@@ -78,7 +78,8 @@ pub struct Socket {
     delay: u64,
     open: bool,
     nonblocking: bool,
-    registered: Option<(c_int, u64)>,
+    /// The epoll, the token, and the bits that were asked for.
+    registered: Option<(c_int, u64, u32)>,
     /// An event is due at this time; with these bits beyond those that are true.
     edge: Option<(u64, u32)>,
     only: Option<u32>,
@@ -96,7 +97,8 @@ pub struct Socket {
     pub waiting: [bool; 2],
     /// Calls that were made for nothing.
     pub would_block: [usize; 2],
-    events: usize,
+    /// The last call said EWOULDBLOCK, and no event came since.
+    blocked: [bool; 2],
     backlog: VecDeque<Option<usize>>,
     exhausted_until: u64,
     refused: usize,
@@ -112,6 +114,8 @@ pub struct Kernel {
     stale_due: bool,
     signals: usize,
     over: bool,
+    /// Nothing goes on for longer than this.
+    pub horizon: Option<u64>,
     /// Calls that may put the thread to sleep, or only look.
     pub waits: usize,
     pub looks: usize,
@@ -187,7 +191,7 @@ impl Kernel {
             shut: false,
             waiting: [false; 2],
             would_block: [0; 2],
-            events: 0,
+            blocked: [false; 2],
             backlog: VecDeque::new(),
             exhausted_until: 0,
             refused: 0,
@@ -310,7 +314,7 @@ impl Kernel {
         let mut due = self.stale_due && self.stale.iter().any(|stale| stale.0 == epoll);
         for socket in self.sockets.iter_mut().filter(|socket| socket.is_in(epoll)) {
             if let Some((_, extra)) = socket.edge.filter(|&(at, _)| at <= now) {
-                if socket.only.is_none() && socket.state() | extra == 0 {
+                if socket.bits(extra) == 0 {
                     socket.edge = None;
                 } else {
                     due = true;
@@ -329,10 +333,15 @@ impl Kernel {
         }
         for socket in self.sockets.iter_mut().filter(|socket| socket.is_in(epoll)) {
             let due = socket.edge.filter(|&(at, _)| at <= self.now && events.len() < most);
-            if let (Some((_, extra)), Some((_, token))) = (due, socket.registered) {
+            if let (Some((_, extra)), Some((_, token, _))) = (due, socket.registered) {
                 socket.edge = None;
-                socket.events += 1;
-                events.push((socket.only.take().unwrap_or(socket.state() | extra), token));
+                let bits = socket.bits(extra);
+                socket.only = None;
+                let heard = [IN | PRI | RDHUP | HUP | ERR, OUT | HUP | ERR];
+                for (blocked, of_interest) in socket.blocked.iter_mut().zip(heard) {
+                    *blocked &= bits & of_interest == 0;
+                }
+                events.push((bits, token));
             }
         }
         events
@@ -344,6 +353,10 @@ impl Kernel {
         self.looks += usize::from(timeout == Some(0));
         self.waits += usize::from(timeout != Some(0));
         let deadline = timeout.map(|timeout| self.now.saturating_add(timeout));
+        if self.horizon.is_some_and(|horizon| self.now > horizon) {
+            self.fault("it does not come to an end".into());
+            return Err(libc::EDEADLK);
+        }
         loop {
             if self.signals > 0 {
                 self.signals -= 1;
@@ -372,8 +385,7 @@ impl Kernel {
         let now = self.now;
         for at in 0..self.sockets.len() {
             let socket = &mut self.sockets[at];
-            let possible = [socket.readable(), socket.writable() && socket.is_roomy()];
-            if (0..2).any(|direction| socket.waiting[direction] && possible[direction]) {
+            if (0..2).any(|way| socket.waiting[way] && socket.is_possible(way)) {
                 let fault = format!("socket {at} waits for what is there: {socket:?}");
                 self.fault(fault);
             }
@@ -399,7 +411,12 @@ impl Kernel {
             self.fault(format!("socket {at} used closed or blocking"));
             return Err(libc::EBADF);
         }
-        let (now, socket) = (self.now, &mut self.sockets[at]);
+        let socket = &mut self.sockets[at];
+        if socket.blocked[direction] {
+            let fault = format!("socket {at} was tried without an event: {socket:?}");
+            self.fault(fault);
+            return Err(libc::EIO);
+        }
         if std::mem::take(&mut socket.interrupted) {
             return Err(libc::EINTR);
         }
@@ -407,11 +424,7 @@ impl Kernel {
         if !possible {
             socket.would_block[direction] += 1;
             socket.crowded |= direction == WRITE;
-            if socket.would_block[direction] > 1 + socket.events {
-                let fault = format!("socket {at} was tried without an event: {socket:?} at {now}");
-                self.fault(fault);
-                return Err(libc::EIO);
-            }
+            socket.blocked[direction] = true;
             return Err(libc::EWOULDBLOCK);
         }
         Ok(&mut self.sockets[at])
@@ -473,7 +486,7 @@ impl Kernel {
 
 impl Socket {
     fn is_in(&self, epoll: c_int) -> bool {
-        self.registered.is_some_and(|(at, _)| at == epoll)
+        self.registered.is_some_and(|(at, ..)| at == epoll)
     }
 
     fn raise(&mut self, now: u64, extra: u32) {
@@ -496,9 +509,28 @@ impl Socket {
         }
     }
 
+    /// Whether a call would get somewhere, and an event has told so or will.
+    fn is_possible(&self, direction: usize) -> bool {
+        if direction == READ { self.readable() } else { self.writable() && self.is_roomy() }
+    }
+
+    /// Whether a waiter was forgotten: it could go on, no event is on its way, and it is not the
+    /// pause of an accept without descriptors.
+    pub fn is_forgotten(&self, direction: usize, now: u64) -> bool {
+        let pauses = now < self.exhausted_until + 60_000_000;
+        let watched = self.registered.is_some();
+        watched && self.is_possible(direction) && self.edge.is_none() && !pauses
+    }
+
     /// Linux tells of room once there is a good piece of it; a send gets even the last byte.
     fn is_roomy(&self) -> bool {
         self.reset || self.shut || (self.capacity - self.outgoing) * 3 >= self.capacity
+    }
+
+    /// What an event tells: what is so, and was asked for.
+    fn bits(&self, extra: u32) -> u32 {
+        let asked = self.registered.map_or(0, |(.., mask)| mask) | ERR | HUP;
+        self.only.unwrap_or((self.state() | extra) & asked)
     }
 
     fn state(&self) -> u32 {
@@ -577,12 +609,13 @@ extern "C" fn epoll_ctl(
             libc::EPOLL_CTL_ADD if socket.registered.is_none() => {
                 // SAFETY: the caller's event.
                 let (mask, token) = unsafe { ((*event).events, (*event).u64) };
-                let all = IN | OUT | RDHUP | libc::EPOLLET as u32;
+                let all = IN | OUT | RDHUP | PRI | libc::EPOLLET as u32;
+                // PRIORITY too: without it, an edge would not tell why a read stops short.
                 if mask & all != all {
                     kernel.fault(format!("registered for {mask:x} only"));
                     return Err(libc::EINVAL);
                 }
-                socket.registered = Some((epoll, token));
+                socket.registered = Some((epoll, token, mask));
                 if socket.state() != 0 {
                     socket.raise(now, 0);
                 }
@@ -591,7 +624,7 @@ extern "C" fn epoll_ctl(
             libc::EPOLL_CTL_DEL => {
                 let registered = socket.registered.take().ok_or(libc::ENOENT)?;
                 socket.edge = None;
-                kernel.stale.push(registered);
+                kernel.stale.push((registered.0, registered.1));
                 Ok(0)
             }
             _ => Err(libc::EINVAL),
@@ -634,7 +667,9 @@ extern "C" fn ppoll(
     mask: *const libc::sigset_t,
 ) -> c_int {
     if !simulating() {
-        SLEEPS.set(SLEEPS.get() + 1);
+        // SAFETY: the caller's timeout, if there is one.
+        let looks = unsafe { timeout.as_ref() }.is_some_and(|t| (t.tv_sec, t.tv_nsec) == (0, 0));
+        SLEEPS.set(SLEEPS.get() + usize::from(!looks));
         return real!(SYS_ppoll, fds, count, timeout, mask, 8) as c_int;
     }
     // SAFETY: the caller's timeout.
@@ -704,7 +739,8 @@ extern "C" fn accept4(
     flags: c_int,
 ) -> c_int {
     let answer = answer(fd, |kernel, at| {
-        kernel.begin(at, READ)?;
+        // Before Linux looks at the queue, it wants a descriptor.
+        kernel.enter();
         if kernel.now < kernel.sockets[at].exhausted_until {
             let listener = &mut kernel.sockets[at];
             listener.refused += 1;
@@ -714,6 +750,7 @@ extern "C" fn accept4(
             }
             return Err(libc::EMFILE);
         }
+        kernel.begin(at, READ)?;
         let new = match kernel.sockets[at].backlog.pop_front() {
             Some(Some(new)) => new,
             Some(None) => return Err(libc::ECONNABORTED),

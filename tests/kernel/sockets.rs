@@ -85,6 +85,14 @@ async fn patiently<T>(
         None => Some(operation.await),
     };
     drop(waiting);
+    // Given up: it had better not have been possible all the while.
+    if result.is_none() {
+        kernel(|kernel| {
+            if kernel.sockets[socket].is_forgotten(direction, kernel.now()) {
+                kernel.faults.push(format!("socket {socket} was forgotten"));
+            }
+        });
+    }
     result
 }
 
@@ -237,7 +245,7 @@ async fn accept_all(plan: &Plan, listener: TcpListener, socket: usize) -> Vec<Jo
 }
 
 async fn connect(plan: &Plan, socket: usize) -> Vec<JoinHandle<()>> {
-    // Attempts begin in the order of the sockets; `at` names the listener's place for none.
+    // Attempts begin in the order of the sockets, which is that of `Kernel::add`.
     let connected = TcpStream::connect(([127, 0, 0, 1], 1).into());
     let connected = patiently((socket, WRITE), plan.patience[socket], connected).await;
     plan.log.borrow_mut().push(format!("connected {connected:?}"));
@@ -311,7 +319,8 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
 }
 
 pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
-    let (world, plan) = plan(choices);
+    let (mut world, plan) = plan(choices);
+    world.horizon = Some(world.now() + 3_600_000_000_000);
     let fd = |at| world.fd(at);
     let fds: Vec<_> = (0..plan.kinds.len()).map(fd).collect();
     let ((), kernel) = simulate(world, || {
