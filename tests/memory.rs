@@ -155,7 +155,7 @@ fn nothing_is_allocated_once_warm() {
     );
     drop(runtime);
 
-    // Ten thousand runtimes, batches and tokens later, everything is back.
+    // A thousand runtimes later, with what lived in them, everything is back.
     let live = LIVE.load(Relaxed);
     for _ in 0..1_000 {
         let mut runtime = Runtime::builder().slots(70).build().unwrap();

@@ -95,9 +95,9 @@ impl TcpListener {
     ///
     /// # Errors
     /// The system's. None that a peer or a shortage causes ends the listener: a connection that its
-    /// peer gave up while it
-    /// queued is passed over, and after running out of descriptors or memory the next call waits
-    /// 50 ms before it tries again, so that a loop that merely reports the error does not spin.
+    /// peer gave up while it queued is passed over, and after running out of descriptors or memory
+    /// the next call waits 50 ms before it tries again, so that a loop that merely reports the
+    /// error does not spin.
     /// `ResourceBusy`, if another call is waiting already.
     ///
     /// # Cancel safety

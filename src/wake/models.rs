@@ -1,5 +1,5 @@
-//! The protocol under loom, which runs every interleaving and every reordering that the memory
-//! model allows, up to a number of preemptions.
+//! The protocol under loom, which runs every interleaving up to a number of preemptions, with the
+//! reorderings that it knows (a relaxed load may see an old value; it does not see a future one).
 //!
 //! ```text
 //! RUSTFLAGS="--cfg gondola_loom" cargo test --release --lib models

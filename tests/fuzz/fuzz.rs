@@ -35,8 +35,9 @@ static MODEL: LazyLock<Model> = LazyLock::new(|| match std::env::var("GONDOLA_MO
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // Some panics are part of a case; what comes out of it is not.
     if let Err(payload) = quietly(|| MODEL(&mut Choices::bytes(bytes))) {
-        let text = payload.downcast_ref::<String>().map_or("not a text", String::as_str);
-        eprintln!("{text}");
+        let literal = payload.downcast_ref::<&str>().copied();
+        let text = payload.downcast_ref::<String>().map(String::as_str).or(literal);
+        eprintln!("{}", text.unwrap_or("not a text"));
         std::process::abort();
     }
 });

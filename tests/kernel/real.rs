@@ -129,7 +129,8 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
             tasks.push(try_spawn(says).unwrap());
             let hears = async move {
                 if resets && side == 0 {
-                    // Gone after the first piece: to the other side that is a reset.
+                    // Gone after the first piece, and once all is said: a reset to the other side, or
+                    // an end and then a reset.
                     let mut buffer = vec![0; hears.sizes[0]];
                     let _ = hears.attempt(read_half.read(&mut buffer)).await;
                     return false;

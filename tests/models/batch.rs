@@ -1,4 +1,5 @@
-//! The batch against a naive model of its turn: the same events in the same order.
+//! The batch against a naive model of its turn: the same events in the same order. Its items wait by
+//! waking themselves; wakes from elsewhere are the matter of `tests/batch.rs` and of loom.
 //!
 //! Every case with at most 4 items, K at most 3, and every combination of outcomes, policies and
 //! points of cancellation; then larger ones at random.
@@ -321,7 +322,6 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
                 dice if dice < bad + panic / 20 => End::Panic,
                 _ => End::Good,
             };
-            // Waits stay below the polls after which a batch gives way.
             Script { waits: choices.index(3), end }
         })
         .collect();
