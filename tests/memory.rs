@@ -1,31 +1,34 @@
-//! What is allocated, counted by the allocator: one test, for the count is the process's.
+//! What is allocated, counted by the allocator, for each thread: the test harness has one of its own.
 
 use futures::future::poll_fn;
 use gondola::time::{sleep, timeout};
 use gondola::{CancellationToken, Runtime, batch, reserve, try_spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::cell::Cell;
 use std::task::Poll;
 use std::time::Duration;
 
 struct Counting;
 
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
 
-// SAFETY: the system's allocator does the work.
+// SAFETY: the system's allocator does the work; the counters have no destructors.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Relaxed);
-        let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(live, Relaxed);
+        COUNT.set(COUNT.get() + 1);
+        // What one thread allocates, another may free.
+        LIVE.set(LIVE.get().wrapping_add(layout.size()));
+        PEAK.set(PEAK.get().max(LIVE.get()));
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
+        LIVE.set(LIVE.get().wrapping_sub(layout.size()));
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -36,10 +39,10 @@ static ALLOCATOR: Counting = Counting;
 
 /// Allocations during `f`, and its peak of live bytes above those before it.
 fn measured<T>(f: impl FnOnce() -> T) -> (usize, usize, T) {
-    let (count, live) = (COUNT.load(Relaxed), LIVE.load(Relaxed));
-    PEAK.store(live, Relaxed);
+    let (count, live) = (COUNT.get(), LIVE.get());
+    PEAK.set(live);
     let result = f();
-    (COUNT.load(Relaxed) - count, PEAK.load(Relaxed) - live, result)
+    (COUNT.get() - count, PEAK.get() - live, result)
 }
 
 fn waits(mut times: u32) -> impl Future<Output = ()> {
@@ -58,7 +61,7 @@ fn nothing_is_allocated_once_warm() {
     // A batch: two allocations, however many items, and the same peak.
     let run = |items: u64, k: usize| {
         measured(|| {
-            let done = std::cell::Cell::new(0);
+            let done = Cell::new(0);
             let done_ref = &done;
             let run = batch(0..items).limit(k).for_each(|_| async move {
                 waits(2).await;
@@ -156,7 +159,7 @@ fn nothing_is_allocated_once_warm() {
     drop(runtime);
 
     // A thousand runtimes later, with what lived in them, everything is back.
-    let live = LIVE.load(Relaxed);
+    let live = LIVE.get();
     for _ in 0..1_000 {
         let mut runtime = Runtime::builder().slots(70).build().unwrap();
         runtime.block_on(async {
@@ -168,7 +171,7 @@ fn nothing_is_allocated_once_warm() {
             drop(child);
         });
     }
-    assert_eq!(LIVE.load(Relaxed), live);
+    assert_eq!(LIVE.get(), live);
 
     // A million dropped children leave nothing behind in a parent that lives.
     let parent = CancellationToken::new();
