@@ -1,0 +1,77 @@
+//! What gondola costs beside its peers, and beside a loop by hand that does the same work.
+//!
+//! ```text
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- [FILTER...] [--quick] [--svg FILE]
+//! ```
+//!
+//! Medians of seven rounds, in which everybody takes turns; each run proves that it did its work.
+//! Runtimes are built outside the measured part. Compare within a row: absolute figures move
+//! between machines. `--quick` is one round of a twentieth: it says that all runs, not how fast.
+//!
+//! `--list` names rows and implementations; `--count ROW IMPLEMENTATION UNITS` does just that work,
+//! once, and prints how many units it was: for callgrind, see the script `instructions`.
+
+mod batches;
+mod harness;
+mod runtimes;
+mod spawns;
+mod timers;
+mod wakes;
+mod yields;
+
+use harness::Row;
+use lexopt::prelude::*;
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut rows: Vec<Row> = [yields::rows, spawns::rows, batches::rows, timers::rows, wakes::rows]
+        .iter()
+        .flat_map(|rows| rows())
+        .collect();
+    let (mut filters, mut svg, mut rounds, mut part) = (Vec::new(), None, 7, 1);
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("quick") => (rounds, part) = (1, 20),
+            Long("svg") => svg = Some(arguments.value()?),
+            Long("list") => {
+                rows.iter().for_each(|row| println!("{}: {}", row.name, row.names().join(", ")));
+                return Ok(());
+            }
+            Long("count") => {
+                let name = arguments.value()?.string()?;
+                let implementation = arguments.value()?.string()?;
+                let units = arguments.value()?.parse()?;
+                let row = rows.iter().find(|row| row.name == name);
+                let units = row.and_then(|row| row.once(&implementation, units));
+                println!("{}", units.ok_or("no such row or implementation: see --list")?);
+                return Ok(());
+            }
+            Value(filter) => filters.push(filter.string()?),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    rows.retain(|row| filters.is_empty() || filters.iter().any(|filter| row.name.contains(filter)));
+    let mut reports = Vec::new();
+    for row in &rows {
+        eprintln!("{}", row.name);
+        reports.push(row.run(rounds, part));
+    }
+    println!("{}\n\n{}", versions(), harness::markdown(&reports));
+    if let Some(file) = svg {
+        std::fs::write(file, harness::svg(&reports))?;
+    }
+    Ok(())
+}
+
+/// What was measured: there is no lock file in the repository.
+fn versions() -> String {
+    let peers = ["tokio", "tokio-util", "smol", "async-executor", "async-io", "futures"];
+    let others = ["futures-buffered", "embassy-executor", "monoio", "compio", "compio-runtime"];
+    let version = |peer| {
+        let (_, rest) =
+            include_str!("Cargo.lock").split_once(&format!("name = \"{peer}\"\nversion = \""))?;
+        Some(format!("{peer} {}", rest.split_once('"')?.0))
+    };
+    peers.into_iter().chain(others).filter_map(version).collect::<Vec<_>>().join(", ")
+}
