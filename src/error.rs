@@ -224,11 +224,7 @@ pub(crate) fn resume_first(first: Option<Payload>) {
 
 /// Wakes from a place that unwinding may pass: a second panic there would abort the process.
 pub(crate) fn wake_in_passing(waker: Waker) {
-    if std::thread::panicking() {
-        catch_unwind(AssertUnwindSafe(|| waker.wake())).unwrap_or_else(dispose);
-    } else {
-        waker.wake();
-    }
+    resume_first(catch_unwind(AssertUnwindSafe(|| waker.wake())).err());
 }
 
 pub(crate) const NO_RUNTIME: &str = "no gondola runtime is entered on this thread";

@@ -1,6 +1,6 @@
 //! Asleep means asleep: who waits for nothing but a deadline or an event makes no call until then.
 
-use crate::simulated::{Event, Kernel, Kind, kernel, real_sleeps, simulate};
+use crate::simulated::{Event, Kernel, Kind, fd_of, kernel, real_sleeps, simulate};
 use futures::FutureExt;
 use gondola::net::{TcpListener, TcpStream};
 use gondola::time::{sleep, timeout};
@@ -41,7 +41,6 @@ fn a_deadline_is_counted_from_now_and_not_from_the_last_look() {
 fn a_read_that_empties_the_socket_is_not_followed_by_one_for_nothing() {
     let mut world = Kernel::new();
     let socket = world.add(Kind::Connected, 64, 0);
-    let fd = world.fd(socket);
     for message in 1..=10 {
         world.plan(message * 1_000_000, socket, Event::Data(20));
     }
@@ -49,7 +48,7 @@ fn a_read_that_empties_the_socket_is_not_followed_by_one_for_nothing() {
     let ((), kernel) = simulate(world, || {
         gondola::block_on(async {
             // SAFETY: the simulated kernel gave out this descriptor.
-            let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
+            let stream = unsafe { std::net::TcpStream::from_raw_fd(fd_of(socket)) };
             let mut stream = TcpStream::from_std(stream).unwrap();
             while stream.read(&mut [0; 64]).await.unwrap() > 0 {}
         });
@@ -75,12 +74,11 @@ fn an_idle_server_makes_no_call_until_somebody_comes() {
     let mut world = Kernel::new();
     let listener = world.add(Kind::Listener, 1, 0);
     let arriving = world.add(Kind::Arriving, 1, 0);
-    let fd = world.fd(listener);
     world.plan(1_000 * HOUR.as_nanos() as u64, arriving, Event::Arrival);
     let ((), kernel) = simulate(world, || {
         gondola::block_on(async {
             // SAFETY: the simulated kernel gave out this descriptor.
-            let listener = unsafe { std::net::TcpListener::from_raw_fd(fd) };
+            let listener = unsafe { std::net::TcpListener::from_raw_fd(fd_of(listener)) };
             let listener = TcpListener::from_std(listener).unwrap();
             assert!(listener.accept().now_or_never().is_none(), "nobody is there yet");
             let before = kernel(|kernel| (kernel.waits, kernel.looks));

@@ -132,6 +132,16 @@ pub fn pattern(socket: usize, at: usize) -> u8 {
     (socket * 31 + at * 7 + at / 256) as u8
 }
 
+/// The descriptor of a socket.
+pub fn fd_of(socket: usize) -> c_int {
+    FIRST + socket as c_int
+}
+
+/// The socket of a descriptor.
+pub fn socket_of(fd: c_int) -> usize {
+    (fd - FIRST) as usize
+}
+
 /// Gives this thread a kernel while `f` runs, and returns it afterwards.
 pub fn simulate<T>(kernel: Kernel, f: impl FnOnce() -> T) -> (T, Kernel) {
     struct Leave;
@@ -204,15 +214,6 @@ impl Kernel {
         let at = self.now + after;
         let place = self.script.partition_point(|&(other, ..)| other <= at);
         self.script.insert(place, (at, socket, event));
-    }
-
-    pub fn fd(&self, socket: usize) -> c_int {
-        FIRST + socket as c_int
-    }
-
-    pub fn socket(&mut self, fd: c_int) -> (usize, &mut Socket) {
-        let at = (fd - FIRST) as usize;
-        (at, &mut self.sockets[at])
     }
 
     pub fn now(&self) -> u64 {
@@ -554,7 +555,7 @@ fn answer(fd: c_int, f: impl FnOnce(&mut Kernel, usize) -> Result<usize, c_int>)
     if fd < FIRST {
         return None;
     }
-    Some(in_libc_terms(kernel(|kernel| f(kernel, (fd - FIRST) as usize))))
+    Some(in_libc_terms(kernel(|kernel| f(kernel, socket_of(fd)))))
 }
 
 fn in_libc_terms(result: Result<usize, c_int>) -> c_long {
@@ -761,7 +762,7 @@ extern "C" fn accept4(
         socket.nonblocking = flags & libc::SOCK_NONBLOCK != 0;
         socket.kind = Kind::Connected;
         write_address(address, length);
-        Ok((FIRST as usize) + new)
+        Ok(fd_of(new) as usize)
     });
     answer.unwrap_or_else(|| real!(SYS_accept4, fd, address, length, flags)) as c_int
 }
@@ -783,7 +784,7 @@ extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
             let at = kernel.connecting.pop_front().ok_or(libc::EMFILE)?;
             let socket = &mut kernel.sockets[at];
             (socket.open, socket.nonblocking) = (true, kind & libc::SOCK_NONBLOCK != 0);
-            Ok(FIRST as usize + at)
+            Ok(fd_of(at) as usize)
         });
         return in_libc_terms(next) as c_int;
     }

@@ -1,7 +1,9 @@
 //! Sockets over the simulated kernel: byte for byte what was sent, no error without a reason, no
 //! task asleep while it could go on, no call tried twice without an event, nothing left open.
 
-use crate::simulated::{Event, Kernel, Kind, READ, WRITE, kernel, pattern, simulate};
+use crate::simulated::{
+    Event, Kernel, Kind, READ, WRITE, fd_of, kernel, pattern, simulate, socket_of,
+};
 use crate::support::cases::{Choices, digest, run};
 use futures::FutureExt;
 use gondola::net::{OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream};
@@ -212,10 +214,7 @@ struct Plan {
 }
 
 fn talk(plan: &Plan, stream: TcpStream) -> [JoinHandle<()>; 2] {
-    let (socket, _) = kernel(|kernel| {
-        let (at, _) = kernel.socket(stream.as_fd().as_raw_fd());
-        (at, ())
-    });
+    let socket = socket_of(stream.as_fd().as_raw_fd());
     let [reads, writes] = plan.scripts[socket].clone();
     let (read_half, write_half) = stream.into_split();
     [
@@ -321,8 +320,6 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
 pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
     let (mut world, plan) = plan(choices);
     world.horizon = Some(world.now() + 3_600_000_000_000);
-    let fd = |at| world.fd(at);
-    let fds: Vec<_> = (0..plan.kinds.len()).map(fd).collect();
     let ((), kernel) = simulate(world, || {
         let mut runtime = Runtime::builder().slots(32).build().unwrap();
         runtime.block_on(async {
@@ -331,12 +328,12 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
             for (at, kind) in plan.kinds.iter().enumerate() {
                 if *kind == Kind::Connected {
                     // SAFETY: the simulated kernel gave out these descriptors.
-                    let stream = unsafe { std::net::TcpStream::from_raw_fd(fds[at]) };
+                    let stream = unsafe { std::net::TcpStream::from_raw_fd(fd_of(at)) };
                     tasks.extend(talk(&plan, TcpStream::from_std(stream).unwrap()));
                 }
             }
             // SAFETY: as above.
-            let std = unsafe { std::net::TcpListener::from_raw_fd(fds[listener]) };
+            let std = unsafe { std::net::TcpListener::from_raw_fd(fd_of(listener)) };
             let accepting = accept_all(&plan, TcpListener::from_std(std).unwrap(), listener);
             let connecting = (0..listener)
                 .filter(|&at| plan.kinds[at] == Kind::Connecting)
