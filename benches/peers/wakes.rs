@@ -319,33 +319,25 @@ trait Token: 'static {
     async fn wait(&self);
 }
 
-impl Token for gondola::CancellationToken {
-    fn new() -> Self {
-        Self::new()
-    }
+macro_rules! token {
+    ($($Type:ty),*) => {
+        $(impl Token for $Type {
+            fn new() -> Self {
+                Self::new()
+            }
 
-    fn cancel(&self) {
-        self.cancel();
-    }
+            fn cancel(&self) {
+                self.cancel();
+            }
 
-    async fn wait(&self) {
-        self.cancelled().await;
-    }
+            async fn wait(&self) {
+                self.cancelled().await;
+            }
+        })*
+    };
 }
 
-impl Token for tokio_util::sync::CancellationToken {
-    fn new() -> Self {
-        Self::new()
-    }
-
-    fn cancel(&self) {
-        self.cancel();
-    }
-
-    async fn wait(&self) {
-        self.cancelled().await;
-    }
-}
+token!(gondola::CancellationToken, tokio_util::sync::CancellationToken);
 
 impl Token for Board {
     fn new() -> Self {
