@@ -69,8 +69,7 @@ impl Ring {
         if self.closed.get() {
             return None;
         }
-        let seat = self.free.view().first()?;
-        self.free.view().remove(seat);
+        let seat = self.free.pop_first()?;
         self.taken.set(self.taken.get() + 1);
         Some(seat)
     }
@@ -154,7 +153,7 @@ impl Ring {
         match self.promise(seat) {
             Some(waker) => wake_in_passing(waker),
             None => {
-                self.free.view().insert(seat);
+                self.free.insert(seat);
                 self.taken.set(self.taken.get() - 1);
             }
         }

@@ -6,7 +6,7 @@ use crate::context;
 use crate::error::{MAX_SLOTS, SlotsOutOfRange};
 use crate::reactor::Reactor;
 use crate::ring::Ring;
-use crate::sched::{Core, Turn, revolution};
+use crate::sched::{Core, Turn, drive, revolution};
 use crate::timer::Timers;
 use crate::wake::Wakes;
 use std::cell::Cell;
@@ -110,18 +110,14 @@ impl Runtime {
         let core = &self.core;
         let _entered = self.enter();
         let mut future = pin!(future);
-        let output = Cell::new(None);
-        let mut root =
-            pin!(poll_fn(|cx| { future.as_mut().poll(cx).map(|value| output.set(Some(value))) }));
+        let mut output = None;
+        let root =
+            pin!(poll_fn(|cx| { future.as_mut().poll(cx).map(|value| output = Some(value)) }));
         core.wakes.mark(core.ring.slots());
-        loop {
-            if let Err(error) = revolution(core, Some(root.as_mut()), true) {
-                panic!("the reactor failed: {error}");
-            }
-            if let Some(output) = output.take() {
-                return output;
-            }
+        if let Err(error) = drive(core, root) {
+            panic!("the reactor failed: {error}");
         }
+        output.expect("it is driven until the root future is ready")
     }
 
     /// One revolution, without sleeping: polls each ready task once. If nobody is ready then, or
@@ -144,7 +140,7 @@ impl Runtime {
     #[track_caller]
     pub fn turn(&mut self) -> io::Result<Turn> {
         let _entered = self.enter();
-        revolution(&self.core, None, false)
+        revolution(&self.core, &mut None, false)
     }
 
     #[track_caller]

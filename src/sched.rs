@@ -57,8 +57,23 @@ pub struct Turn {
 
 pub(crate) type Root<'a> = Pin<&'a mut dyn Future<Output = ()>>;
 
-/// One turn of the wheel. With `sleep`, it ends only once there is something to do again.
-pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -> io::Result<Turn> {
+/// Revolutions until the root future is ready.
+pub(crate) fn drive(core: &Core, root: Root<'_>) -> io::Result<()> {
+    let mut root = Some(root);
+    while root.is_some() {
+        revolution(core, &mut root, true)?;
+    }
+    Ok(())
+}
+
+/// One turn of the wheel. With `sleep`, it ends only once there is something to do again. A root
+/// future that is ready is taken out.
+#[inline(always)]
+pub(crate) fn revolution(
+    core: &Core,
+    root: &mut Option<Root<'_>>,
+    sleep: bool,
+) -> io::Result<Turn> {
     let Core { wakes, ring, timers, reactor, polls } = core;
     let mut turn = Turn { woken_outside: wakes.drain(), ..Turn::default() };
 
@@ -66,17 +81,17 @@ pub(crate) fn revolution(core: &Core, mut root: Option<Root<'_>>, sleep: bool) -
     for (slot, waker) in wakes.turn() {
         reactor.refill_budget();
         let cx = &mut Context::from_waker(&waker);
-        let poll = match &mut root {
+        let poll = match root {
             _ if slot < ring.slots() => ring.poll(slot, cx),
-            Some(root) => Some(root.as_mut().poll(cx)),
+            Some(future) => {
+                let poll = future.as_mut().poll(cx);
+                *root = root.take().filter(|_| poll.is_pending());
+                Some(poll)
+            }
             None => None,
         };
         turn.polled += usize::from(poll.is_some());
-        if poll == Some(Poll::Ready(())) {
-            turn.completed += 1;
-            // The root's slot is the last.
-            root = root.filter(|_| slot < ring.slots());
-        }
+        turn.completed += usize::from(poll == Some(Poll::Ready(())));
     }
 
     // The root future is done: its caller goes on, and does not sleep first.

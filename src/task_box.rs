@@ -106,11 +106,25 @@ impl<F: Future> Body<F> {
         let stage = unsafe { Self::stage(task) };
         // SAFETY: RUNNING: the future is alive (invariant 1) and pinned (invariant 3).
         let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
-        let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(output)) => Ok(output),
-            Err(payload) => Err(payload),
-        };
+            // SAFETY: the caller's promise, and the poll is over.
+            Ok(Poll::Ready(output)) => unsafe { Self::complete(task, Ok(output)) },
+            // SAFETY: as above.
+            Err(payload) => unsafe { Self::complete(task, Err(payload)) },
+        }
+        Poll::Ready(())
+    }
+
+    /// Drops the future and puts what it came to in its place. Apart from `poll`, so that polls
+    /// that end with `Pending`, which most do, have a small frame.
+    ///
+    /// # Safety
+    /// As `poll`.
+    #[inline(never)]
+    unsafe fn complete(task: NonNull<Header>, output: Result<F::Output, Payload>) {
+        // SAFETY: the caller's promise.
+        let stage = unsafe { Self::stage(task) };
         // SAFETY: header and box are alive; a handle that was dropped meanwhile left it seated.
         let header = unsafe { task.as_ref() };
         header.state.set(State::Closing);
@@ -132,14 +146,13 @@ impl<F: Future> Body<F> {
         };
         if !header.handled.get() {
             header.state.set(State::Empty);
-            match result {
+            return match result {
                 Ok(output) => dispose_of(output),
                 Err(payload) => dispose(payload),
-            }
-            return Poll::Ready(());
+            };
         }
         // Through a pointer to the field: the union by value would be copied at its full size.
-        let state = match result {
+        header.state.set(match result {
             Ok(output) => {
                 // SAFETY: nothing in the stage is alive (CLOSING), and every field is at its start.
                 unsafe { stage.cast::<F::Output>().write(output) };
@@ -150,9 +163,7 @@ impl<F: Future> Body<F> {
                 unsafe { stage.cast::<Box<Payload>>().write(Box::new(payload)) };
                 State::Panic
             }
-        };
-        header.state.set(state);
-        Poll::Ready(())
+        });
     }
 
     /// # Safety
@@ -357,11 +368,8 @@ impl<T> Joint<T> {
         let header = self.header();
         let result = match header.state.get() {
             State::Running | State::Aborting | State::Closing => {
-                let old = header.joiner.replace(None);
-                let same = old.as_ref().is_some_and(|old| old.will_wake(cx.waker()));
-                let joiner = if same { old } else { Some(cx.waker().clone()) };
-                header.joiner.set(joiner);
-                // The clone is foreign code too: it may have run the task to its end.
+                self.join(cx.waker());
+                // The waker's clone is foreign code too: it may have run the task to its end.
                 return if self.is_finished() { self.poll(cx) } else { Poll::Pending };
             }
             State::Output => {
@@ -383,6 +391,14 @@ impl<T> Joint<T> {
         Poll::Ready(result)
     }
 
+    /// Whom to tell.
+    fn join(&self, waker: &Waker) {
+        let joiner = &self.header().joiner;
+        let old = joiner.replace(None);
+        let same = old.as_ref().is_some_and(|old| old.will_wake(waker));
+        joiner.set(if same { old } else { Some(waker.clone()) });
+    }
+
     /// The union, whose fields all stand at its start (repr(C)).
     fn stage(&self) -> *mut u8 {
         // SAFETY: the occupant's vtable says where the union stands inside the allocation.
@@ -394,7 +410,7 @@ impl<T> Drop for Joint<T> {
     fn drop(&mut self) {
         let header = self.header();
         drop(header.joiner.replace(None));
-        if self.is_finished() {
+        if self.is_finished() && header.state.get() != State::Empty {
             let clear = header.vtable.get().clear;
             // SAFETY: the vtable is the occupant's; the future is gone, so this is no poll of it.
             unsafe { clear(self.task) };

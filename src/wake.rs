@@ -1,37 +1,45 @@
 //! Wakers: one shared block per ring, and how a thread falls asleep without missing one.
 //!
 //! ```text
-//!           block (one allocation, reference counted)
-//! ┌──────┬─────────┬───────┬──────┬───────────────┬───────┬───────┬──────────────┐
-//! │ refs │ summary │ owner │ bell │ tags 0 1 … n-1│ set 0 │ set 1 │ remote words │
-//! └──────┴─────────┴───────┴──────┴───────▲───────┴───────┴───────┴──────────────┘
-//!                                         │
-//!  Waker { data ───────────────────────────, vtable }
+//!  block (one allocation, reference counted)
+//! ┌─────────────────────────────┬────────┬────────┬─        ┌ page ───────────────────────────┐
+//! │ refs summary │ owner bell … │ page 0 │ page 1 │ …       │ tags 0…63 │ set 0 set 1 │ remote │
+//! └─────────────────────────────┴────────┴────────┴─        └──▲──────────────────────────────┘
+//!                                                              │
+//!                                              Waker { data ───┘, vtable }
 //! ```
 //!
-//! A waker's data pointer is the address of a tag; the tag holds its own index, so the block's
-//! head is found by walking back. Waking sets a bit and touches no user data: a waker may
-//! outlive its task, its runtime and its thread.
+//! A waker's data pointer is the address of a tag. Pages are aligned, so the address alone says
+//! which page it is (its high bits) and which bit there (its low bits); the tag's byte is never
+//! read. Waking sets a bit and touches no user data: a waker may outlive its task, its runtime and
+//! its thread.
+//!
+//! A summary bit stands for a group of `1 << shift` pages. It is set with each bit of its group,
+//! and may outlive the last of them; so a summary of 0 says that no bit is set.
 //!
 //! # Invariants
 //!
 //! 1. Every data pointer was derived from the block's own allocation pointer, never from a
-//!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] hold one.
-//! 2. No `&mut` to the block exists after its construction. `owner`, the layout fields and the
-//!    tags are never written again.
-//! 3. The two sets and `waking` are touched on the thread `owner` only, where
-//!    the block was made: `Wakes` is `!Send`, and a waker compares thread identities first. Any
-//!    other thread touches only `refs`, `summary`, the remote words (atomics, each on cache lines
-//!    of its own) and [`Bell::ring`].
-//! 4. A remote wake sets its bit in the remote word, *then* its group's bit in `summary`, both
-//!    with read-modify-writes even where the bit is set already: that is what orders everything
-//!    before the wake before the poll that it causes.
+//!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] are counted.
+//! 2. No `&mut` to the block exists after its construction. Layout fields and the pages' places
+//!    are never written again.
+//! 3. The sets, `waking` and `near_refs` are touched by the thread `owner` only, where the block
+//!    was made: `Wakes` is `!Send`, and a waker compares thread identities first. Any other
+//!    thread touches only `refs`, `summary`, the remote words (atomics, on cache lines of their
+//!    own) and [`Bell::ring`].
+//! 4. A remote wake sets its bit in the remote word by a read-modify-write, even where it is set
+//!    already: that orders everything before the wake before the poll that it causes. *Then*, if
+//!    it was not set, it sets its group's bit in `summary` in the same way; who finds it set leaves
+//!    this to the one who set it.
 //! 5. The owner sleeps only after moving `summary` from 0 to PARKED in one compare-exchange. So
 //!    a wake before it makes it fail, and the first one after it finds exactly PARKED and rings.
+//! 6. The number of references is `refs - OWNED + near_refs`, plus one for the `Wakes`, whose end
+//!    adds up the two counts and leaves no owner. Before that `refs` never reaches 0; after it,
+//!    `refs` is the number.
 //!
 //! ```text
 //!        waker, abroad                          owner
-//!   word.fetch_or(bit)                     summary: 0 ──CAS──▶ PARKED ──▶ sleep
+//!   word.fetch_or(bit): was 0?             summary: 0 ──CAS──▶ PARKED ──▶ sleep
 //!   old = summary.fetch_or(group)             │fails: not 0          ▲
 //!   old == PARKED ? ring the bell ────────────┼──────────────────────┘ wakes
 //!                                             ▼
@@ -40,7 +48,7 @@
 //!
 //! The bell rings at most once per sleep, and never while the owner is awake.
 
-use crate::bits::{Bits, Drain, WORD, ones, shift_for, words_for};
+use crate::bits::{WORD, ones, pages_for, shift_for};
 use crate::sync::{AtomicUsize, Cell, Ordering, peek_thread_id, thread_id};
 use crossbeam_utils::CachePadded;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -52,6 +60,15 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// The top bit of `summary`: the owner sleeps, or is about to.
 const PARKED: usize = 1 << (WORD - 1);
+
+/// In `refs` as long as there is a [`Wakes`]: far from 0, and far from overflow.
+const OWNED: usize = 1 << (WORD - 2);
+
+/// How far `near_refs` may drift from 0: wakers may be cloned here and dropped abroad for ever.
+const DRIFT: isize = 1 << 16;
+
+/// The owner of a block whose [`Wakes`] is gone. No thread has this identity.
+const NOBODY: usize = usize::MAX;
 
 /// What a wake does beyond setting its bit.
 pub(crate) trait Bell: Send + Sync + 'static {
@@ -77,17 +94,17 @@ pub(crate) const fn vtable<B: Bell>() -> RawWakerVTable {
 struct Head<B> {
     shared: CachePadded<Shared>,
     bell: B,
-    owner: usize,
-    layout: Layout,
-    len: usize,
-    words: usize,
-    shift: u32,
+    /// Relaxed, and std's even under loom: only the owner can tell its values apart.
+    owner: std::sync::atomic::AtomicUsize,
+    near_refs: Cell<isize>,
     /// Which of the two sets wakes go into; a turn walks the other.
-    waking: Cell<usize>,
+    waking: Cell<bool>,
     summaries: [Cell<usize>; 2],
-    sets: [*mut Cell<usize>; 2],
-    tags: *const u32,
-    remote: *mut CachePadded<AtomicUsize>,
+    tags: usize,
+    pages: usize,
+    shift: u32,
+    /// How many more pages a group has than one: a mask.
+    more: usize,
 }
 
 struct Shared {
@@ -95,46 +112,81 @@ struct Shared {
     summary: AtomicUsize,
 }
 
-impl<B: Bell> Head<B> {
-    /// The tags stand right behind the head.
-    const TAGS: usize = {
-        assert!(size_of::<Self>() % align_of::<u32>() == 0);
-        size_of::<Self>()
-    };
+/// The tags of one word, and its bits.
+#[repr(C)]
+struct Page<B> {
+    /// Addresses for the wakers, nothing else.
+    tags: Tags,
+    head: *const Head<B>,
+    /// The bit of the page's group in the summaries.
+    group: usize,
+    sets: [Cell<usize>; 2],
+    remote: CachePadded<AtomicUsize>,
+}
 
+#[repr(C, align(64))]
+struct Tags([u8; WORD]);
+const _: () = assert!(align_of::<Tags>() % WORD == 0);
+
+impl<B: Bell> Head<B> {
+    /// The page and the bit of a tag.
+    ///
     /// # Safety
-    /// `data` is a tag of a live block of this type.
+    /// `data` is a tag of a live block of this type. The result may be used as long as the block
+    /// lives.
     #[inline(always)]
-    unsafe fn find(data: *const ()) -> (*const Self, usize) {
-        // SAFETY: the caller's promise; tags are never written after construction (invariant 2).
-        let index = unsafe { *data.cast::<u32>() } as usize;
-        // SAFETY: the pointer has the whole allocation as its provenance (invariant 1), and the
-        // tags stand `TAGS` bytes behind the head, four bytes each.
-        let head = unsafe { data.byte_sub(Self::TAGS + index * size_of::<u32>()) };
-        (head.cast(), index)
+    unsafe fn find<'a>(data: *const ()) -> (&'a Page<B>, usize) {
+        let page = data.map_addr(|address| address & !(WORD - 1)).cast::<Page<B>>();
+        // SAFETY: tags stand at the start of their page, which is aligned; the pointer has the
+        // whole allocation as its provenance (invariant 1), and there is no `&mut` (invariant 2).
+        (unsafe { &*page }, 1 << (data.addr() % WORD))
     }
 
     /// # Safety
-    /// `head` is a live block's. The result consists of atomics: it may be used up to the call
-    /// that frees the block.
+    /// As `find`, of the page's head.
     #[inline(always)]
-    unsafe fn shared<'a>(head: *const Self) -> &'a Shared {
-        // SAFETY: the caller's promise; never mutably borrowed (invariant 2).
-        unsafe { &(*head).shared }
+    unsafe fn of<'a>(page: &Page<B>) -> &'a Self {
+        // SAFETY: the block is alive, and its head never mutably borrowed (invariant 2).
+        unsafe { &*page.head }
+    }
+
+    #[inline(always)]
+    fn is_here(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == peek_thread_id()
     }
 
     /// # Safety
     /// As `find`, with one reference held for the call. The result holds one more.
     unsafe fn clone(data: *const ()) -> RawWaker {
-        // SAFETY: the caller's promise.
-        let (head, _) = unsafe { Self::find(data) };
-        // SAFETY: the block is alive: the caller holds a reference.
-        let before = unsafe { Self::shared(head) }.refs.fetch_add(1, Ordering::Relaxed);
-        if before > isize::MAX as usize {
-            // Only a loop of leaked clones gets here; the next step would be a use after free.
+        // SAFETY: the caller's promise, and its reference.
+        let head = unsafe { Self::of(Self::find(data).0) };
+        if head.is_here() {
+            head.count_near(1);
+        } else if head.shared.refs.fetch_add(1, Ordering::Relaxed) > isize::MAX as usize {
+            // Only a loop of leaked clones gets here; far later would be a use after free.
             std::process::abort();
         }
         RawWaker::new(data, B::VTABLE)
+    }
+
+    /// Counts a reference made or given up on the owner's thread, where it needs no atomic.
+    #[inline(always)]
+    fn count_near(&self, change: isize) {
+        let near = self.near_refs.get() + change;
+        self.near_refs.set(near);
+        if near.unsigned_abs() > DRIFT.unsigned_abs() {
+            self.settle();
+        }
+    }
+
+    /// Adds `near_refs` to `refs`.
+    #[cold]
+    fn settle(&self) {
+        let near = self.near_refs.replace(0);
+        let refs = self.shared.refs.fetch_add(near as usize, Ordering::Relaxed);
+        if refs > isize::MAX as usize {
+            std::process::abort();
+        }
     }
 
     /// # Safety
@@ -143,6 +195,7 @@ impl<B: Bell> Head<B> {
         /// Gives the reference back even if a bell panics.
         struct Release<B: Bell>(*const (), PhantomData<B>);
         impl<B: Bell> Drop for Release<B> {
+            #[inline(always)]
             fn drop(&mut self) {
                 // SAFETY: the reference that `wake` was handed is given up here, once.
                 unsafe { Head::<B>::release(self.0) };
@@ -155,86 +208,84 @@ impl<B: Bell> Head<B> {
 
     /// # Safety
     /// As `find`, with one reference held for the call.
+    #[inline]
     unsafe fn wake_by_ref(data: *const ()) {
-        // SAFETY: the caller's promise.
-        let (head, index) = unsafe { Self::find(data) };
-        // SAFETY: alive while the caller's reference is; `owner` is never written (invariant 2).
-        if unsafe { (*head).owner } == peek_thread_id() {
-            // SAFETY: this is the owner's thread (invariant 3).
-            unsafe { Self::set(head, 0) }.insert(index);
-            // SAFETY: the block is alive and never mutably borrowed (invariant 2).
-            unsafe { &(*head).bell }.heard_locally();
+        // SAFETY: the caller's promise, and its reference.
+        let (page, bit) = unsafe { Self::find(data) };
+        // SAFETY: as above.
+        let head = unsafe { Self::of(page) };
+        if head.is_here() {
+            head.set(page, bit);
+            head.bell.heard_locally();
         } else {
-            // SAFETY: the block is alive.
-            unsafe { Self::wake_remotely(head, index) };
+            head.wake_remotely(page, bit);
         }
     }
 
-    /// # Safety
-    /// `head` is a live block's.
+    /// Sets bits, on the owner's thread.
+    #[inline(always)]
+    fn set(&self, page: &Page<B>, bits: usize) {
+        let waking = usize::from(self.waking.get());
+        let (set, summary) = (&page.sets[waking], &self.summaries[waking]);
+        set.set(set.get() | bits);
+        summary.set(summary.get() | page.group);
+    }
+
     #[cold]
-    unsafe fn wake_remotely(head: *const Self, index: usize) {
-        let word = index / WORD;
-        // SAFETY: the tag's index is below the number of bits, so its word exists.
-        let remote = unsafe { &*(*head).remote.add(word) };
-        // SAFETY: the block is alive.
-        let (shared, group) = unsafe { (Self::shared(head), 1 << (word >> (*head).shift)) };
+    fn wake_remotely(&self, page: &Page<B>, bit: usize) {
         // Invariant 4: this order, and never skipped.
-        remote.fetch_or(1 << (index % WORD), Ordering::Release);
-        if shared.summary.fetch_or(group, Ordering::AcqRel) == PARKED {
-            // SAFETY: the block is alive and never mutably borrowed (invariant 2).
-            unsafe { (*head).bell.ring() };
+        if page.remote.fetch_or(bit, Ordering::Release) & bit == 0
+            && self.shared.summary.fetch_or(page.group, Ordering::AcqRel) == PARKED
+        {
+            self.bell.ring();
         }
     }
 
     /// # Safety
     /// As `find`; the caller gives up one reference.
     unsafe fn release(data: *const ()) {
-        // SAFETY: the caller's promise.
-        let (head, _) = unsafe { Self::find(data) };
-        // SAFETY: the caller's reference is alive until this very subtraction.
-        if unsafe { Self::shared(head) }.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: that was the last reference, and AcqRel orders every other use before this.
-            unsafe { Self::free(head.cast_mut()) };
+        // SAFETY: the caller's promise, and its reference.
+        let page = unsafe { Self::find(data).0 };
+        // SAFETY: as above.
+        let head = unsafe { Self::of(page) };
+        if head.is_here() {
+            head.count_near(-1);
+        } else if head.shared.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: that was the last reference (invariant 6), and AcqRel orders every other use
+            // before this.
+            unsafe { Self::free(page.head.cast_mut()) };
         }
+    }
+
+    /// Whether a page is the last of its group.
+    #[inline(always)]
+    fn ends_group(&self, page: usize) -> bool {
+        page & self.more == self.more
+    }
+
+    /// The pages begin right behind the head.
+    fn layout(pages: usize) -> Layout {
+        let pages = Layout::array::<Page<B>>(pages).expect("the ring's limit keeps this small");
+        let (layout, at) = Layout::new::<Self>().extend(pages).expect("as above");
+        assert_eq!(at, size_of::<Self>());
+        layout
     }
 
     /// # Safety
     /// Nobody else can reach the block any more.
     #[cold]
     unsafe fn free(head: *mut Self) {
-        // SAFETY: each part was written by `Wakes::new` and is dropped once, here; the words need
-        // it for loom only.
-        let layout = unsafe {
-            let words = (*head).words;
-            for set in (*head).sets {
-                ptr::drop_in_place(ptr::slice_from_raw_parts_mut(set, words));
-            }
-            ptr::drop_in_place(ptr::slice_from_raw_parts_mut((*head).remote, words));
-            let layout = (*head).layout;
+        // SAFETY: head and pages were written by `Wakes::new` and are dropped once, here; the
+        // pages need it for loom only.
+        let pages = unsafe {
+            let pages = (*head).pages;
+            let first = head.add(1).cast::<Page<B>>();
+            ptr::drop_in_place(ptr::slice_from_raw_parts_mut(first, pages));
             ptr::drop_in_place(head);
-            layout
+            pages
         };
         // SAFETY: this is the layout that it was allocated with.
-        unsafe { dealloc(head.cast(), layout) };
-    }
-
-    /// The set that wakes go into (`turned` = 0), or the other one (1).
-    ///
-    /// # Safety
-    /// The block outlives the view, and this is its owner's thread.
-    #[inline(always)]
-    unsafe fn set<'a>(head: *const Self, turned: usize) -> Bits<'a> {
-        // SAFETY: invariants 2 and 3; `words` cells were written there.
-        unsafe {
-            // Masked: spares every wake and every turn a check of the bounds.
-            let at = ((*head).waking.get() ^ turned) & 1;
-            Bits {
-                summary: &(*head).summaries[at],
-                words: std::slice::from_raw_parts((*head).sets[at], (*head).words),
-                shift: (*head).shift,
-            }
-        }
+        unsafe { dealloc(head.cast(), Self::layout(pages)) };
     }
 }
 
@@ -252,6 +303,7 @@ pub(crate) struct LentWaker<'a> {
 impl Deref for LentWaker<'_> {
     type Target = Waker;
 
+    #[inline(always)]
     fn deref(&self) -> &Waker {
         &self.waker
     }
@@ -261,105 +313,94 @@ impl<B: Bell> Wakes<B> {
     /// A block with tags `0..tags`, owned by this thread. No bit is set.
     pub(crate) fn new(tags: usize, bell: B) -> Self {
         assert!(tags > 0, "a block has at least one tag");
-        let words = words_for(tags);
-        // Four arrays of at most 2^32 elements behind a head: no size overflows on 64 bits, and
-        // on 32 bits the ring's own limit (2^20 tags) keeps them small.
-        let plan = || {
-            let (layout, tag) = Layout::new::<Head<B>>().extend(Layout::array::<u32>(tags)?)?;
-            let cells = Layout::array::<Cell<usize>>(words)?;
-            let (layout, one) = layout.extend(cells)?;
-            let (layout, other) = layout.extend(cells)?;
-            let remote = Layout::array::<CachePadded<AtomicUsize>>(words)?;
-            let (layout, remote) = layout.extend(remote)?;
-            Ok::<_, std::alloc::LayoutError>((layout.pad_to_align(), tag, [one, other], remote))
-        };
-        let (layout, tag, sets, remote) = plan().expect("the ring's limit keeps this small");
-        assert_eq!(tag, Head::<B>::TAGS);
+        let shift = shift_for(pages_for(tags));
+        // Whole groups, so that nobody has to look for the end of the last one.
+        let pages = pages_for(tags).next_multiple_of(1 << shift);
+        let layout = Head::<B>::layout(pages);
         // SAFETY: a head is in it, so the size is not zero.
         let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
         let head = block.cast::<Head<B>>();
-        // SAFETY: each array lies where `plan` put it, inside the fresh allocation, and every
-        // element is written before anything can read it.
+        // SAFETY: head and pages lie inside the fresh allocation (`layout`), and each is written
+        // before anything can read it.
         unsafe {
-            let tags_at = block.add(tag).cast::<u32>();
-            let sets = sets.map(|set| block.add(set).cast::<Cell<usize>>());
-            let remote = block.add(remote).cast::<CachePadded<AtomicUsize>>();
-            for index in 0..tags {
-                tags_at.add(index).write(u32::try_from(index).expect("at most 2^32 tags"));
-            }
-            for word in 0..words {
-                sets[0].add(word).write(Cell::new(0));
-                sets[1].add(word).write(Cell::new(0));
-                remote.add(word).write(CachePadded::new(AtomicUsize::new(0)));
-            }
             head.write(Head {
                 shared: CachePadded::new(Shared {
-                    refs: AtomicUsize::new(1),
+                    refs: AtomicUsize::new(OWNED),
                     summary: AtomicUsize::new(0),
                 }),
                 bell,
-                owner: thread_id(),
-                layout,
-                len: tags,
-                words,
-                shift: shift_for(words),
-                waking: Cell::new(0),
+                owner: thread_id().into(),
+                near_refs: Cell::new(0),
+                waking: Cell::new(false),
                 summaries: [Cell::new(0), Cell::new(0)],
-                sets: sets.map(NonNull::as_ptr),
-                tags: tags_at.as_ptr(),
-                remote: remote.as_ptr(),
+                tags,
+                pages,
+                shift,
+                more: (1 << shift) - 1,
             });
+            let first = head.add(1).cast::<Page<B>>();
+            for page in 0..pages {
+                first.add(page).write(Page {
+                    tags: Tags([0; WORD]),
+                    head: head.as_ptr(),
+                    group: 1 << (page >> shift),
+                    sets: [Cell::new(0), Cell::new(0)],
+                    remote: CachePadded::new(AtomicUsize::new(0)),
+                });
+            }
         }
         Self { head }
     }
 
     #[inline(always)]
     fn head(&self) -> &Head<B> {
-        // SAFETY: this holds a reference, and there is no `&mut` to the block (invariant 2).
+        // SAFETY: this is counted as a reference, and there is no `&mut` to the block (invariant 2).
         unsafe { self.head.as_ref() }
     }
 
+    /// From the allocation's pointer, since wakers come from here (invariant 1).
+    ///
+    /// # Safety
+    /// There is such a page.
     #[inline(always)]
-    fn ready(&self) -> Bits<'_> {
-        // SAFETY: this holds a reference and is on the owner's thread (invariant 3).
-        unsafe { Head::set(self.head.as_ptr(), 0) }
-    }
-
-    fn remote(&self) -> &[CachePadded<AtomicUsize>] {
-        // SAFETY: invariant 2; `words` atomics were written there.
-        unsafe { std::slice::from_raw_parts(self.head().remote, self.head().words) }
+    unsafe fn page(&self, page: usize) -> NonNull<Page<B>> {
+        debug_assert!(page < self.head().pages);
+        // SAFETY: the pages stand behind the head.
+        unsafe { self.head.add(1).cast::<Page<B>>().add(page) }
     }
 
     pub(crate) fn bell(&self) -> &B {
         &self.head().bell
     }
 
-    /// The waker of tag `index`.
+    /// The waker of a tag.
     ///
     /// # Safety
-    /// There is such a tag.
+    /// There is such a page, and such a tag in it.
     #[inline(always)]
-    unsafe fn waker(&self, index: usize) -> LentWaker<'_> {
+    unsafe fn waker(&self, page: usize, bit: usize) -> LentWaker<'_> {
         // SAFETY: the tag exists, and the pointer comes from the allocation (invariant 1).
-        let data = unsafe { self.head().tags.add(index) };
+        let data = unsafe { self.page(page).cast::<u8>().add(bit) };
         // SAFETY: the vtable's functions take a tag of a live block. The reference it stands on is
         // this `Wakes`', whose lifetime the result carries, and it is never dropped.
-        let waker = unsafe { Waker::new(data.cast(), B::VTABLE) };
+        let waker = unsafe { Waker::new(data.as_ptr().cast(), B::VTABLE) };
         LentWaker { waker: ManuallyDrop::new(waker), block: PhantomData }
     }
 
     /// Marks a tag as ready, as a wake on this thread does, but tells no bell.
     #[inline(always)]
-    pub(crate) fn mark(&self, index: usize) {
-        assert!(index < self.head().len, "no such tag");
-        self.ready().insert(index);
+    pub(crate) fn mark(&self, tag: usize) {
+        assert!(tag < self.head().tags, "no such tag");
+        // SAFETY: there is such a tag, so there is its page.
+        let page = unsafe { self.page(tag / WORD).as_ref() };
+        self.head().set(page, 1 << (tag % WORD));
     }
 
     #[inline(always)]
     pub(crate) fn any_ready(&self) -> bool {
-        !self.ready().is_empty()
+        self.head().summaries[usize::from(self.head().waking.get())].get() != 0
     }
 
     /// Takes in what other threads have woken and ends a sleep. Returns how many tags that was.
@@ -375,18 +416,18 @@ impl<B: Bell> Wakes<B> {
 
     #[cold]
     fn take_remote(&self) -> usize {
-        let (ready, remote) = (self.ready(), self.remote());
+        let head = self.head();
         let mut count = 0;
-        let groups = self.head().shared.summary.swap(0, Ordering::AcqRel) & !PARKED;
+        let groups = head.shared.summary.swap(0, Ordering::AcqRel) & !PARKED;
         for group in ones(groups) {
-            let first = group << ready.shift;
-            let end = remote.len().min(first + (1 << ready.shift));
-            for (word, remote) in (first..end).zip(&remote[first..end]) {
+            for page in group << head.shift..(group + 1) << head.shift {
+                // SAFETY: only groups that exist are named, and each is whole.
+                let page = unsafe { self.page(page).as_ref() };
                 // An empty word whose bit is on its way has its summary bit on the way too.
-                if remote.load(Ordering::Relaxed) != 0 {
-                    let mask = remote.swap(0, Ordering::AcqRel);
-                    ready.merge(word, mask);
-                    count += mask.count_ones() as usize;
+                if page.remote.load(Ordering::Relaxed) != 0 {
+                    let bits = page.remote.swap(0, Ordering::AcqRel);
+                    head.set(page, bits);
+                    count += bits.count_ones() as usize;
                 }
             }
         }
@@ -397,10 +438,11 @@ impl<B: Bell> Wakes<B> {
     /// that are still to come included, go into the other set, and count for the next turn.
     #[inline(always)]
     pub(crate) fn turn(&self) -> Turn<'_, B> {
-        let (drain, mask) = self.ready().drain();
-        let waking = &self.head().waking;
-        waking.set(waking.get() ^ 1);
-        Turn { wakes: self, drain, word: 0, mask }
+        let head = self.head();
+        let set = head.waking.get();
+        head.waking.set(!set);
+        let groups = head.summaries[usize::from(set)].replace(0);
+        Turn { wakes: self, set, groups, page: usize::MAX, bits: 0 }
     }
 
     /// Says that the owner falls asleep. `false`: a remote wake came first; do not.
@@ -413,7 +455,9 @@ impl<B: Bell> Wakes<B> {
 
     #[cfg(all(test, not(gondola_loom)))]
     pub(crate) fn references(&self) -> usize {
-        self.head().shared.refs.load(Ordering::Relaxed)
+        let head = self.head();
+        let refs = head.shared.refs.load(Ordering::Relaxed) - OWNED + 1;
+        refs.wrapping_add(head.near_refs.get() as usize)
     }
 }
 
@@ -421,9 +465,13 @@ impl<B: Bell> Wakes<B> {
 /// something unwinds, it leaves the tags that it has not named to the next turn.
 pub(crate) struct Turn<'a, B: Bell> {
     wakes: &'a Wakes<B>,
-    drain: Drain,
-    word: usize,
-    mask: usize,
+    /// Which set is walked.
+    set: bool,
+    /// Those that are still to come.
+    groups: usize,
+    /// The present page, at first the one before 0, and what is left of it.
+    page: usize,
+    bits: usize,
 }
 
 impl<'a, B: Bell> Iterator for Turn<'a, B> {
@@ -431,34 +479,51 @@ impl<'a, B: Bell> Iterator for Turn<'a, B> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.mask == 0 && (self.drain.is_done() || !self.load_word()) {
+        if self.bits == 0 && !self.next_page() {
             return None;
         }
-        let bit = self.mask.trailing_zeros() as usize;
-        self.mask &= self.mask - 1;
-        let tag = self.word * WORD + bit;
+        let bit = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
         // SAFETY: only bits of tags are ever set: by their wakers, and by `mark`, which checks.
-        Some((tag, unsafe { self.wakes.waker(tag) }))
+        Some((self.page * WORD + bit, unsafe { self.wakes.waker(self.page, bit) }))
     }
 }
 
 impl<B: Bell> Turn<'_, B> {
-    fn load_word(&mut self) -> bool {
-        // SAFETY: the `Wakes` holds a reference, and this is the owner's thread (invariant 3).
-        let set = unsafe { Head::set(self.wakes.head.as_ptr(), 1) };
-        match self.drain.next_word(set) {
-            Some(next) => {
-                (self.word, self.mask) = next;
-                true
+    /// Goes to the next page that is not empty, and empties it.
+    #[inline(always)]
+    fn next_page(&mut self) -> bool {
+        let head = self.wakes.head();
+        loop {
+            if head.ends_group(self.page) {
+                if self.groups == 0 {
+                    return false;
+                }
+                self.page = (self.groups.trailing_zeros() as usize) << head.shift;
+                self.groups &= self.groups - 1;
+            } else {
+                self.page += 1;
             }
-            None => false,
+            // SAFETY: only groups that exist are named, and each is whole.
+            let page = unsafe { self.wakes.page(self.page).as_ref() };
+            self.bits = page.sets[usize::from(self.set)].replace(0);
+            if self.bits != 0 {
+                return true;
+            }
         }
+    }
+
+    #[inline(always)]
+    fn is_done(&self) -> bool {
+        self.bits == 0 && self.groups == 0 && self.wakes.head().ends_group(self.page)
     }
 
     #[cold]
     fn give_back(&mut self) {
-        while self.mask != 0 || self.load_word() {
-            self.wakes.ready().merge(self.word, std::mem::take(&mut self.mask));
+        while self.bits != 0 || self.next_page() {
+            // SAFETY: it was there when it was emptied.
+            let page = unsafe { self.wakes.page(self.page).as_ref() };
+            self.wakes.head().set(page, std::mem::take(&mut self.bits));
         }
     }
 }
@@ -466,7 +531,7 @@ impl<B: Bell> Turn<'_, B> {
 impl<B: Bell> Drop for Turn<'_, B> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.mask != 0 || !self.drain.is_done() {
+        if !self.is_done() {
             self.give_back();
         }
     }
@@ -474,8 +539,14 @@ impl<B: Bell> Drop for Turn<'_, B> {
 
 impl<B: Bell> Drop for Wakes<B> {
     fn drop(&mut self) {
-        // SAFETY: tag 0 exists, and the reference of this `Wakes` is given up once.
-        unsafe { Head::<B>::release(self.head().tags.cast()) };
+        let head = self.head();
+        // From here on this thread counts like any other.
+        head.owner.store(NOBODY, Ordering::Relaxed);
+        let change = (head.near_refs.get() as usize).wrapping_sub(OWNED);
+        if head.shared.refs.fetch_add(change, Ordering::AcqRel) == change.wrapping_neg() {
+            // SAFETY: nobody is left (invariant 6); AcqRel, as in `release`.
+            unsafe { Head::free(self.head.as_ptr()) };
+        }
     }
 }
 

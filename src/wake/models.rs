@@ -75,9 +75,9 @@ impl Payload {
 }
 
 pub(crate) fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
-    assert!(tag < wakes.head().len);
+    assert!(tag < wakes.head().tags);
     // SAFETY: there is such a tag.
-    unsafe { wakes.waker(tag) }
+    unsafe { wakes.waker(tag / WORD, tag % WORD) }
 }
 
 pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {

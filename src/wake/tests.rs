@@ -47,9 +47,9 @@ fn turn<B: Bell>(wakes: &Wakes<B>) -> Vec<usize> {
 }
 
 fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
-    assert!(tag < wakes.head().len);
+    assert!(tag < wakes.head().tags);
     // SAFETY: there is such a tag.
-    unsafe { wakes.waker(tag) }
+    unsafe { wakes.waker(tag / WORD, tag % WORD) }
 }
 
 fn abroad<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
