@@ -197,6 +197,17 @@ impl State {
         None
     }
 
+    /// Removes a waiter of `node`, whose waker is dropped outside the lock.
+    fn remove_waiter(&mut self, node: u32, key: u32) -> Waiter {
+        let State { nodes, waiters, firing } = self;
+        let node = &mut nodes[node as usize];
+        if waiters.get_mut(key).waker.is_some() {
+            // Not woken yet, so still in a list, and that is `firing` since the cancel.
+            waiters.unlink(if node.cancelled { firing } else { &mut node.waiting }, key);
+        }
+        waiters.remove(key)
+    }
+
     fn take_firing(&mut self, chunk: &mut [Option<Waker>; CHUNK]) -> usize {
         let mut count = 0;
         while count < CHUNK {
@@ -360,25 +371,25 @@ pub(crate) struct Wait {
 
 impl Wait {
     pub(crate) fn poll(&mut self, token: &CancellationToken, cx: &mut Context<'_>) -> Poll<()> {
-        // Whether the waker has to be cloned is known only under the lock, and cloned it is
-        // outside: so at most two rounds.
-        let mut fresh = None;
+        // A waker is cloned and dropped outside the lock. Whether that of a later poll is another
+        // one is known only under it: so at most two rounds.
+        let mut fresh = self.key.is_none().then(|| cx.waker().clone());
         loop {
             let mut state = token.tree.lock();
-            let State { nodes, waiters, .. } = &mut *state;
-            let node = &mut nodes[token.node as usize];
-            if node.cancelled {
+            if state.node(token.node).cancelled {
+                let left = self.key.take().map(|key| state.remove_waiter(token.node, key));
                 drop(state);
-                self.leave(token);
+                drop(left);
                 return Poll::Ready(());
             }
+            let State { nodes, waiters, .. } = &mut *state;
             let waker = self.key.map(|key| &mut waiters.get_mut(key).waker);
             let old = match (waker, fresh.take()) {
                 (Some(Some(old)), _) if old.will_wake(cx.waker()) => return Poll::Pending,
                 (Some(place), Some(fresh)) => place.replace(fresh),
                 (None, Some(fresh)) => {
-                    let waiter = Waiter { waker: Some(fresh) };
-                    self.key = Some(waiters.push_back(&mut node.waiting, waiter));
+                    let waiting = &mut nodes[token.node as usize].waiting;
+                    self.key = Some(waiters.push_back(waiting, Waiter { waker: Some(fresh) }));
                     None
                 }
                 (_, None) => {
@@ -395,15 +406,7 @@ impl Wait {
 
     pub(crate) fn leave(&mut self, token: &CancellationToken) {
         let Some(key) = self.key.take() else { return };
-        let mut state = token.tree.lock();
-        let State { nodes, waiters, firing } = &mut *state;
-        let node = &mut nodes[token.node as usize];
-        if waiters.get_mut(key).waker.is_some() {
-            // Not woken yet, so still in a list, and that is `firing` since the cancel.
-            waiters.unlink(if node.cancelled { firing } else { &mut node.waiting }, key);
-        }
-        let left = waiters.remove(key);
-        drop(state);
+        let left = token.tree.lock().remove_waiter(token.node, key);
         drop(left);
     }
 }

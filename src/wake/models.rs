@@ -206,6 +206,34 @@ fn the_last_reference_may_be_dropped_abroad() {
     });
 }
 
+#[test]
+fn references_begin_and_end_on_either_side_of_the_end() {
+    struct Free(#[expect(dead_code, reason = "counted by its drop")] Arc<()>);
+    impl Bell for Free {
+        const VTABLE: &'static RawWakerVTable = &FREE;
+        fn ring(&self) {}
+        fn heard_locally(&self) {}
+    }
+    static FREE: RawWakerVTable = vtable::<Free>();
+    model(|| {
+        let alive = Arc::new(());
+        let wakes = Wakes::new(1, Free(alive.clone()));
+        let (near, far) = (waker_of(&wakes, 0).clone(), waker_of(&wakes, 0).clone());
+        let thread = thread::spawn(move || {
+            let twin = far.clone();
+            drop(far);
+            twin
+        });
+        let another = near.clone();
+        drop(near);
+        drop(wakes);
+        drop(another);
+        // Made abroad, given up here, after the end.
+        drop(thread.join().unwrap());
+        assert_eq!(Arc::strong_count(&alive), 1, "the block was freed, once");
+    });
+}
+
 /// What `Run::poll` does at its end.
 fn rest(wakes: &Wakes<ParentBell>, parent: &Waker) {
     wakes.bell().arm(parent);
