@@ -228,12 +228,13 @@ where
     /// Whether one more item may be pulled; asked before each, as the source and the closure may
     /// cancel the token.
     fn may_admit(&mut self) -> bool {
-        let slots = &self.wheel.slots;
-        let work_left = slots.taken() > 0 || !self.exhausted;
-        let cancelled = |cancel: &Cancel| cancel.token.is_cancelled();
-        if self.stopped.is_none() && work_left && self.cancel.as_ref().is_some_and(cancelled) {
-            self.stopped = Some(ErrorKind::Cancelled);
+        if let Some(cancel) = &self.cancel {
+            let work_left = self.wheel.slots.taken() > 0 || !self.exhausted;
+            if work_left && cancel.token.is_cancelled() {
+                self.stopped.get_or_insert(ErrorKind::Cancelled);
+            }
         }
+        let slots = &self.wheel.slots;
         self.stopped.is_none() && !self.exhausted && slots.taken() < slots.len()
     }
 
