@@ -45,7 +45,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// use it; a task spawned by such a destructor is dropped at once. Wakers, join handles, sockets
 /// and sleeps may outlive it: they do nothing, or return an error.
 ///
-/// Costs about 15 bytes a slot, and a task's box once the slot has been used: the high-water mark
+/// Costs about 12 bytes a slot, and a task's box once the slot has been used: the high-water mark
 /// is the number of slots times the largest future. A handle that is kept after its task has
 /// finished keeps the task's box as well.
 ///
@@ -193,7 +193,7 @@ pub struct Builder {
 
 impl Builder {
     /// How many tasks may exist at a time, the root future aside: 1 to 2^20, by default 1024. Each
-    /// costs about 15 bytes from the start.
+    /// costs about 12 bytes from the start.
     ///
     /// ```
     /// let mut runtime = gondola::Runtime::builder().slots(1).build()?;
