@@ -112,6 +112,7 @@ impl ParentBell {
 
     /// The first wake on this thread since `arm`.
     #[cold]
+    #[inline(never)]
     fn tell_parent(&self) {
         self.disarm();
         // Out of the cell while it is called: the call may drop the batch, or poll it.

@@ -150,17 +150,20 @@ impl<B: Bell> Head<B> {
         unsafe { &*page.head }
     }
 
+    /// Whether `thread` may touch what only the owner may. Callers ask for its identity before all
+    /// else: where that takes a call, nothing has to be kept across it.
     #[inline(always)]
-    fn is_here(&self) -> bool {
-        self.owner.load(Ordering::Relaxed) == peek_thread_id()
+    fn is_owner(&self, thread: usize) -> bool {
+        self.owner.load(Ordering::Relaxed) == thread
     }
 
     /// # Safety
     /// As `find`, with one reference held for the call. The result holds one more.
     unsafe fn clone(data: *const ()) -> RawWaker {
+        let here = peek_thread_id();
         // SAFETY: the caller's promise, and its reference.
         let head = unsafe { Self::of(Self::find(data).0) };
-        if head.is_here() {
+        if head.is_owner(here) {
             head.count_near(1);
         } else if head.shared.refs.fetch_add(1, Ordering::Relaxed) > isize::MAX as usize {
             // Only a loop of leaked clones gets here; far later would be a use after free.
@@ -181,6 +184,7 @@ impl<B: Bell> Head<B> {
 
     /// Adds `near_refs` to `refs`.
     #[cold]
+    #[inline(never)]
     fn settle(&self) {
         let near = self.near_refs.replace(0);
         let refs = self.shared.refs.fetch_add(near as usize, Ordering::Relaxed);
@@ -210,11 +214,12 @@ impl<B: Bell> Head<B> {
     /// As `find`, with one reference held for the call.
     #[inline]
     unsafe fn wake_by_ref(data: *const ()) {
+        let here = peek_thread_id();
         // SAFETY: the caller's promise, and its reference.
         let (page, bit) = unsafe { Self::find(data) };
         // SAFETY: as above.
         let head = unsafe { Self::of(page) };
-        if head.is_here() {
+        if head.is_owner(here) {
             head.set(page, bit);
             head.bell.heard_locally();
         } else {
@@ -232,6 +237,7 @@ impl<B: Bell> Head<B> {
     }
 
     #[cold]
+    #[inline(never)]
     fn wake_remotely(&self, page: &Page<B>, bit: usize) {
         // Invariant 4: this order, and never skipped.
         if page.remote.fetch_or(bit, Ordering::Release) & bit == 0
@@ -244,11 +250,12 @@ impl<B: Bell> Head<B> {
     /// # Safety
     /// As `find`; the caller gives up one reference.
     unsafe fn release(data: *const ()) {
+        let here = peek_thread_id();
         // SAFETY: the caller's promise, and its reference.
         let page = unsafe { Self::find(data).0 };
         // SAFETY: as above.
         let head = unsafe { Self::of(page) };
-        if head.is_here() {
+        if head.is_owner(here) {
             head.count_near(-1);
         } else if head.shared.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: that was the last reference (invariant 6), and AcqRel orders every other use
@@ -415,6 +422,7 @@ impl<B: Bell> Wakes<B> {
     }
 
     #[cold]
+    #[inline(never)]
     fn take_remote(&self) -> usize {
         let head = self.head();
         let mut count = 0;
