@@ -2,11 +2,14 @@
 //!
 //! A four-ary heap of small keys, each knowing its entry and each entry knowing its place in the
 //! heap, so that a timer can leave from the middle. Exact order, no ticks, no rounding, nothing
-//! to cascade; a new deadline usually belongs near the end, where it costs no moves at all.
+//! to cascade; a new deadline usually belongs near the end, where it costs no moves at all. A timer
+//! that leaves is replaced by the next one that comes, if that is soon: as when a time-out is
+//! renewed.
 //!
 //! # Invariants
 //!
-//! 1. `heap[i].entry`'s place is `i`, and an entry that is not in the heap has fired.
+//! 1. `heap[i].entry`'s place is `i`, and an entry that is not in the heap has fired. The hole is
+//!    no timer's any more, but its deadline stands in order until it is filled or closed.
 //! 2. An entry belongs to one [`Key`], from `insert` until `remove`: no key is ever stale.
 //! 3. Wakers are cloned, woken and dropped with nothing borrowed.
 #![forbid(unsafe_code)]
@@ -29,6 +32,7 @@ pub(crate) struct Timers {
 struct State {
     heap: Vec<Pending>,
     entries: Slab<Entry>,
+    hole: Option<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -49,13 +53,14 @@ pub(crate) struct Key(u32);
 
 impl Timers {
     pub(crate) fn new(clock: Clock) -> Self {
-        let state = State { heap: Vec::new(), entries: Slab::new() };
+        let state = State { heap: Vec::new(), entries: Slab::new(), hole: None };
         Self { epoch: clock.seen(), clock, state: RefCell::new(state) }
     }
 
     /// How many timers have not fired yet.
     pub(crate) fn len(&self) -> usize {
-        self.state.borrow().heap.len()
+        let state = self.state.borrow();
+        state.heap.len() - usize::from(state.hole.is_some())
     }
 
     /// `None` if the deadline is further off than can be counted: it never comes.
@@ -65,8 +70,14 @@ impl Timers {
         let state = &mut *self.state.borrow_mut();
         let entry = state.entries.insert(Entry { place: FIRED, waker });
         let entry = u32::try_from(entry).expect("fewer than 2^32 timers");
-        state.heap.push(Pending { deadline, entry });
-        state.sift_up(state.heap.len() - 1);
+        let pending = Pending { deadline, entry };
+        match state.hole.take() {
+            Some(hole) => state.replace(hole, pending),
+            None => {
+                state.heap.push(pending);
+                state.sift_up(state.heap.len() - 1);
+            }
+        }
         Some(Key(entry))
     }
 
@@ -87,10 +98,9 @@ impl Timers {
     pub(crate) fn remove(&self, key: Key) {
         let removed = {
             let state = &mut *self.state.borrow_mut();
+            state.close_hole();
             let removed = state.entries.remove(key.0 as usize);
-            if removed.place != FIRED {
-                state.take_out(removed.place as usize);
-            }
+            state.hole = (removed.place != FIRED).then_some(removed.place as usize);
             removed
         };
         drop(removed);
@@ -98,7 +108,9 @@ impl Timers {
 
     /// The earliest deadline, and how long it is from now.
     pub(crate) fn next(&self) -> Option<(Instant, Duration)> {
-        let first = self.state.borrow().heap.first()?.deadline;
+        let state = &mut *self.state.borrow_mut();
+        state.close_hole();
+        let first = state.heap.first()?.deadline;
         let deadline = self.epoch + Duration::from_nanos(first);
         Some((deadline, deadline.saturating_duration_since(self.clock.seen())))
     }
@@ -129,24 +141,31 @@ impl Timers {
 
 impl State {
     fn pop_due(&mut self, now: u64) -> Option<Option<Waker>> {
+        self.close_hole();
         let first = *self.heap.first()?;
         if first.deadline > now {
             return None;
         }
-        self.take_out(0);
+        self.hole = Some(0);
         let entry = &mut self.entries[first.entry as usize];
         entry.place = FIRED;
         Some(entry.waker.take())
     }
 
-    fn take_out(&mut self, place: usize) {
-        let out = self.heap.swap_remove(place);
-        if let Some(moved) = self.heap.get(place) {
-            if moved.deadline < out.deadline {
-                self.sift_up(place);
-            } else {
-                self.sift_down(place);
-            }
+    fn close_hole(&mut self) {
+        let Some(hole) = self.hole.take() else { return };
+        let last = self.heap.pop().expect("a hole is in the heap");
+        if hole < self.heap.len() {
+            self.replace(hole, last);
+        }
+    }
+
+    fn replace(&mut self, place: usize, pending: Pending) {
+        let old = std::mem::replace(&mut self.heap[place], pending);
+        if pending.deadline < old.deadline {
+            self.sift_up(place);
+        } else {
+            self.sift_down(place);
         }
     }
 
