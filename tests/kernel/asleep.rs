@@ -81,6 +81,8 @@ fn an_idle_server_makes_no_call_until_somebody_comes() {
             let listener = unsafe { std::net::TcpListener::from_raw_fd(fd_of(listener)) };
             let listener = TcpListener::from_std(listener).unwrap();
             assert!(listener.accept().now_or_never().is_none(), "nobody is there yet");
+            // A time-out that has left wakes nobody.
+            assert!(sleep(HOUR).now_or_never().is_none());
             let before = kernel(|kernel| (kernel.waits, kernel.looks));
             listener.accept().await.unwrap();
             let after = kernel(|kernel| (kernel.waits, kernel.looks));
