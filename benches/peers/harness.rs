@@ -97,6 +97,18 @@ impl Row {
         Some(units)
     }
 
+    /// The most bytes of the heap that each implementation has in use for one step, with all that
+    /// it is built of.
+    pub(crate) fn peaks(&self) -> Vec<u64> {
+        let peak = |(name, build): &(String, Build)| {
+            let before = live_bytes();
+            PEAK.store(before, Relaxed);
+            self.check(name, self.step, &build(self.step)());
+            PEAK.load(Relaxed) - before
+        };
+        self.entries.iter().map(peak).collect()
+    }
+
     /// Everybody in turn, `rounds` times.
     pub(crate) fn run(&self, rounds: usize, part: u64) -> Report<'_> {
         let units = self.whole(self.units.div_ceil(part));
@@ -174,6 +186,17 @@ impl Report<'_> {
         self.lines.iter().filter(peer).min_by(|a, b| a.figure.total_cmp(&b.figure))
     }
 
+    /// The figures, in the order of the row's entries.
+    pub(crate) fn figures(&self) -> impl Iterator<Item = f64> {
+        self.lines.iter().map(|line| line.figure)
+    }
+
+    /// How many times better gondola is than the best peer, and what is compared.
+    pub(crate) fn factor(&self) -> Option<(String, f64)> {
+        let peer = self.best_peer()?;
+        Some((format!("{}: {}", self.row.name, peer.name), 1.0 / self.ratio()?))
+    }
+
     /// Of gondola to the best peer: more than 1 is worse.
     fn ratio(&self) -> Option<f64> {
         Some(self.line(GONDOLA)?.figure / self.best_peer()?.figure)
@@ -216,45 +239,6 @@ pub(crate) fn markdown(reports: &[Report<'_>]) -> String {
     text
 }
 
-/// How many times faster gondola is than the best peer, as bars on a logarithmic scale.
-pub(crate) fn svg(reports: &[Report<'_>]) -> String {
-    const HEIGHT: usize = 20;
-    const ZERO: f64 = 520.0;
-    const DOUBLING: f64 = 60.0;
-    let bars: Vec<_> =
-        reports.iter().filter_map(|r| Some((r, r.ratio()?, r.best_peer()?))).collect();
-    let height = (bars.len() + 2) * HEIGHT;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"900\" height=\"{height}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"8\" y=\"15\">cost of the best peer over gondola's; one line is a factor of 2; \
-         red: the peer is better</text>\n",
-    );
-    for line in -2_i32..=6 {
-        let x = ZERO + f64::from(line) * DOUBLING;
-        let colour = if line == 0 { "black" } else { "#ccc" };
-        _ = writeln!(text, "<path d=\"M{x} 22V{height}\" stroke=\"{colour}\"/>");
-    }
-    for (index, (report, ratio, peer)) in bars.into_iter().enumerate() {
-        let y = (index + 1) * HEIGHT + 4;
-        let width = (-ratio.log2()).clamp(-2.0, 6.0) * DOUBLING;
-        let (x, colour) = if width < 0.0 { (ZERO + width, "#c33") } else { (ZERO, "#379") };
-        _ = writeln!(
-            text,
-            "<rect x=\"{x:.1}\" y=\"{y}\" width=\"{:.1}\" height=\"{}\" fill=\"{colour}\"/>\
-             <text x=\"8\" y=\"{}\">{}: {} ({:.1})</text>",
-            width.abs(),
-            HEIGHT - 6,
-            y + 11,
-            report.row.name,
-            peer.name,
-            1.0 / ratio,
-        );
-    }
-    text + "</svg>\n"
-}
-
 /// CPU time of this process, all threads.
 fn process_cpu() -> u64 {
     cpu(libc::CLOCK_PROCESS_CPUTIME_ID)
@@ -281,6 +265,7 @@ struct Counting;
 static ALLOCATOR: Counting = Counting;
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static LIVE: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
 
 fn calls() -> u64 {
     CALLS.load(Relaxed)
@@ -293,7 +278,11 @@ pub(crate) fn live_bytes() -> u64 {
 
 fn count(calls: u64, new: usize, old: usize) {
     CALLS.store(CALLS.load(Relaxed) + calls, Relaxed);
-    LIVE.store(LIVE.load(Relaxed).wrapping_add(new as u64).wrapping_sub(old as u64), Relaxed);
+    let live = LIVE.load(Relaxed).wrapping_add(new as u64).wrapping_sub(old as u64);
+    LIVE.store(live, Relaxed);
+    if live > PEAK.load(Relaxed) {
+        PEAK.store(live, Relaxed);
+    }
 }
 
 // SAFETY: all is the system allocator's doing.

@@ -7,11 +7,14 @@
 //! Medians of seven rounds, in which everybody takes turns; each run proves that it did its work.
 //! Runtimes are built outside the measured part. Compare within a row: absolute figures move
 //! between machines. `--quick` is one round of a twentieth: it says that all runs, not how fast.
+//! `--growth`, with the same options, shows how the costs change as the work grows: `growth.rs`.
 //!
 //! `--list` names rows and implementations; `--count ROW IMPLEMENTATION UNITS` does just that work,
 //! once, and prints how many units it was: for callgrind, see the script `instructions`.
 
 mod batches;
+mod figures;
+mod growth;
 mod harness;
 mod runtimes;
 mod spawns;
@@ -22,6 +25,7 @@ mod yields;
 use harness::Row;
 use lexopt::prelude::*;
 use std::error::Error;
+use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut rows: Vec<Row> = [yields::rows, spawns::rows, batches::rows, timers::rows, wakes::rows]
@@ -29,10 +33,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .flat_map(|rows| rows())
         .collect();
     let (mut filters, mut svg, mut rounds, mut part) = (Vec::new(), None, 7, 1);
+    let mut growth = false;
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("quick") => (rounds, part) = (1, 20),
+            Long("growth") => growth = true,
             Long("svg") => svg = Some(arguments.value()?),
             Long("list") => {
                 rows.iter().for_each(|row| println!("{}: {}", row.name, row.names().join(", ")));
@@ -51,17 +57,21 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    rows.retain(|row| filters.is_empty() || filters.iter().any(|filter| row.name.contains(filter)));
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f));
+    if growth {
+        let series =
+            growth::series(wanted, rounds.min(3), if part > 1 { 10_000 } else { u64::MAX });
+        println!("{}\n\n{}", versions(), growth::markdown(&series));
+        return svg.map_or(Ok(()), |file| figures::growth(Path::new(&file), &series));
+    }
+    rows.retain(|row| wanted(&row.name));
     let mut reports = Vec::new();
     for row in &rows {
         eprintln!("{}", row.name);
         reports.push(row.run(rounds, part));
     }
     println!("{}\n\n{}", versions(), harness::markdown(&reports));
-    if let Some(file) = svg {
-        std::fs::write(file, harness::svg(&reports))?;
-    }
-    Ok(())
+    svg.map_or(Ok(()), |file| figures::factors(Path::new(&file), &reports))
 }
 
 /// What was measured: there is no lock file in the repository.

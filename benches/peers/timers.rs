@@ -1,7 +1,7 @@
 //! Sleeps: created and dropped, fired, and fired in rounds.
 
 use crate::batches::{Batch, on_runtimes};
-use crate::harness::{Done, Row, Tally};
+use crate::harness::{By, Done, Row, Tally};
 use crate::runtimes::*;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -14,21 +14,30 @@ use std::time::{Duration, Instant};
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 pub(crate) fn rows() -> Vec<Row> {
-    vec![churned(), fired(), rounds()]
+    vec![churned(), fired(), rounds(), bytes()]
 }
 
 const ALIVE: u64 = 10_000;
 
-/// Sleeps that are created, polled once and dropped, as time-outs are.
 fn churned() -> Row {
     let row = Row::new("sleep-dropped", "ns/sleep", 128_000, 1);
-    let row = row.entry("limit", |n| {
+    let row = churns_by_hand(row, ALIVE);
+    let row = churns::<Gondola>(row, ALIVE);
+    let row = churns::<Tokio>(row, ALIVE);
+    let row = churns::<Smol>(row, ALIVE);
+    #[cfg(target_os = "linux")]
+    let row = churns::<Compio>(churns::<Monoio>(row, ALIVE), ALIVE);
+    row
+}
+
+pub(crate) fn churns_by_hand(row: Row, others: u64) -> Row {
+    row.entry("limit", move |n| {
         let start = Instant::now();
         let tally = Tally::leaked();
         // By the second.
         let mut wheel = vec![Vec::new(); 256];
         let place = move |deadline: Instant| (deadline - start).as_secs() as usize % 256;
-        for index in 0..ALIVE {
+        for index in 0..others {
             let deadline = start + alive(index);
             wheel[place(deadline)].push(deadline);
         }
@@ -42,13 +51,7 @@ fn churned() -> Row {
             }
             Done::sum(tally.take())
         }
-    });
-    let row = churns::<Gondola>(row);
-    let row = churns::<Tokio>(row);
-    let row = churns::<Smol>(row);
-    #[cfg(target_os = "linux")]
-    let row = churns::<Compio>(churns::<Monoio>(row));
-    row
+    })
 }
 
 fn alive(index: u64) -> Duration {
@@ -59,11 +62,12 @@ fn dropped(item: u64) -> Duration {
     Duration::from_micros(30_000_000 + item.wrapping_mul(7_919) % 30_000_000)
 }
 
-fn churns<P: Timed>(row: Row) -> Row {
-    row.entry(P::NAME, |n| {
+/// Sleeps that are created, polled once and dropped, as time-outs are, while others wait.
+pub(crate) fn churns<P: Timed>(row: Row, others: u64) -> Row {
+    row.entry(P::NAME, move |n| {
         let (peer, tally) = (P::new(1), Tally::leaked());
         let others: Vec<Pin<Box<_>>> = peer.run(async {
-            let mut others: Vec<_> = (0..ALIVE).map(|i| Box::pin(P::sleep(alive(i)))).collect();
+            let mut others: Vec<_> = (0..others).map(|i| Box::pin(P::sleep(alive(i)))).collect();
             for sleep in &mut others {
                 poll_once(sleep.as_mut()).await;
             }
@@ -71,7 +75,8 @@ fn churns<P: Timed>(row: Row) -> Row {
         });
         let state = (others, peer); // dropped in this order
         move || {
-            state.1.run(async {
+            let (_others, peer) = &state; // all of it: alone, the peer would be all that stays
+            peer.run(async {
                 for item in 0..n {
                     poll_once(pin!(P::sleep(dropped(item)))).await;
                     tally.add(item);
@@ -90,7 +95,11 @@ async fn poll_once(mut sleep: Pin<&mut impl Future<Output = ()>>) {
 /// Sleeps of 1 to 50 ms, all at once.
 fn fired() -> Row {
     let row = Row::new("sleep-1..50ms", "ns/sleep", 100_000, 1);
-    let row = row.entry("limit", |n| {
+    on_runtimes!(fires_by_hand(row), fires)
+}
+
+pub(crate) fn fires_by_hand(row: Row) -> Row {
+    row.entry("limit", |n| {
         let tally = Tally::leaked();
         move || {
             let mut sleeps: Vec<_> = (0..n).map(|i| (Instant::now() + spread(i), i)).collect();
@@ -102,11 +111,10 @@ fn fired() -> Row {
             }
             Done::sum(tally.take())
         }
-    });
-    on_runtimes!(row, fires)
+    })
 }
 
-fn fires<B: Batch<On: Timed>>(row: Row) -> Row {
+pub(crate) fn fires<B: Batch<On: Timed>>(row: Row) -> Row {
     // All in one set of futures' own, each turn of tokio's budget polls all the rest in vain: 13 s.
     let in_vain = ["for_each_concurrent", "buffer_unordered", "FuturesUnordered"];
     if in_vain.iter().any(|style| B::name().starts_with(style)) {
@@ -124,7 +132,7 @@ fn fires<B: Batch<On: Timed>>(row: Row) -> Row {
     })
 }
 
-fn spread(item: u64) -> Duration {
+pub(crate) fn spread(item: u64) -> Duration {
     Duration::from_micros(1_000 + item.wrapping_mul(7_919) % 49_000)
 }
 
@@ -172,4 +180,23 @@ fn sleeps<B: Batch<On: Timed>>(row: Row) -> Row {
             Done::sum(tally.take())
         }
     })
+}
+
+/// What a time-out adds to the size of a future.
+fn bytes() -> Row {
+    let row = Row::new("sleep-bytes", "bytes/sleep", 1, 1).counted().by(By::Work);
+    let row = size(row, "limit", || Instant::now() + MILLISECOND);
+    let row = size(row, "gondola", || gondola::time::sleep(MILLISECOND));
+    let row = size(row, "tokio", || tokio::time::sleep(MILLISECOND));
+    let row = size(row, "smol", || smol::Timer::after(MILLISECOND));
+    #[cfg(target_os = "linux")]
+    let row = size(row, "monoio", || monoio::time::sleep(MILLISECOND));
+    #[cfg(target_os = "linux")]
+    let row = size(row, "compio", || compio::time::sleep(MILLISECOND));
+    row
+}
+
+fn size<T>(row: Row, name: &str, _: fn() -> T) -> Row {
+    let measured = |n| n * size_of::<T>() as u64;
+    row.entry(name, move |n| move || Done { sum: n, measured: measured(n), but: None })
 }

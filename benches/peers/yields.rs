@@ -23,7 +23,7 @@ pub(crate) fn rows() -> Vec<Row> {
     vec![row(1), row(64), row(4096)]
 }
 
-fn yields<C: Crew>(row: Row, tasks: u64) -> Row {
+pub(crate) fn yields<C: Crew>(row: Row, tasks: u64) -> Row {
     row.entry(C::NAME, move |n| {
         let crew = C::new(tasks as usize);
         let each = n / tasks;
