@@ -56,7 +56,7 @@ impl BitSet {
 
     /// Removes the lowest member.
     pub(crate) fn pop_first(&self) -> Option<usize> {
-        // One word of `summary` stands for 4096 numbers: there are few.
+        // One word of `summary` stands for 64 × 64 numbers: there are few.
         let at = self.summary.iter().position(|group| group.get() != 0)?;
         let group = self.summary[at].get();
         let first = at * WORD + group.trailing_zeros() as usize;

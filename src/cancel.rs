@@ -373,7 +373,8 @@ impl Wait {
     pub(crate) fn poll(&mut self, token: &CancellationToken, cx: &mut Context<'_>) -> Poll<()> {
         // A waker is cloned and dropped outside the lock. Whether that of a later poll is another
         // one is known only under it: so at most two rounds.
-        let mut fresh = self.key.is_none().then(|| cx.waker().clone());
+        let registers = self.key.is_none() && !token.is_cancelled();
+        let mut fresh = registers.then(|| cx.waker().clone());
         loop {
             let mut state = token.tree.lock();
             if state.node(token.node).cancelled {

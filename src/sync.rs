@@ -2,8 +2,7 @@
 //! here, so the model checker runs the real code, not a copy of it.
 //!
 //! It also gives each thread the identity that tells a local wake from a remote one: a number
-//! taken once, never reused, in a thread-local without destructor, so reading it stays valid
-//! until the thread's very end.
+//! taken once, never reused, in a thread-local without destructor.
 #![forbid(unsafe_code)]
 
 #[cfg(not(all(test, gondola_loom)))]
@@ -47,10 +46,11 @@ use imp::ID;
 pub(crate) use imp::{AtomicBool, AtomicUsize, Cell, Mutex, MutexGuard, UnsafeCell};
 pub(crate) use std::sync::atomic::Ordering;
 
-/// This thread's identity, or 0 if nothing on it has asked for one yet.
+/// This thread's identity, or 0, which is nobody's: if nothing on it has asked for one yet, or, on
+/// systems that end such thread-locals too, at the thread's very end.
 #[inline(always)]
 pub(crate) fn peek_thread_id() -> usize {
-    ID.with(|id| id.get())
+    ID.try_with(|id| id.get()).unwrap_or(0)
 }
 
 /// This thread's identity; takes one if need be.

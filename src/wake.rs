@@ -21,16 +21,15 @@
 //!
 //! 1. Every data pointer was derived from the block's own allocation pointer, never from a
 //!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] are counted.
-//! 2. No `&mut` to the block exists after its construction. Layout fields and the pages' places
-//!    are never written again.
-//! 3. The sets, `waking` and `near_refs` are touched by the thread `owner` only, where the block
-//!    was made: `Wakes` is `!Send`, and a waker compares thread identities first. Any other
-//!    thread touches only `refs`, `summary`, the remote words (atomics, on cache lines of their
-//!    own) and [`Bell::ring`].
-//! 4. A remote wake sets its bit in the remote word by a read-modify-write, even where it is set
-//!    already: that orders everything before the wake before the poll that it causes. *Then*, if
-//!    it was not set, it sets its group's bit in `summary` in the same way; who finds it set leaves
-//!    this to the one who set it.
+//! 2. No `&mut` to the block exists between its construction and [`Head::free`], and in between
+//!    only cells and atomics are written.
+//! 3. The sets, the local summaries, `waking` and `near_refs` are touched by the thread `owner`
+//!    only, where the block was made: `Wakes` is `!Send`, and a waker compares thread identities
+//!    first. What any other thread writes is `refs`, `summary` and the remote words (atomics, on
+//!    cache lines of their own), and what [`Bell::ring`] does.
+//! 4. A remote wake sets its bit in the remote word, *then* its group's bit in `summary`, both
+//!    with read-modify-writes even where the bit is set already: that is what orders everything
+//!    before the wake before the poll that it causes, and lets the owner see a wake that returned.
 //! 5. The owner sleeps only after moving `summary` from 0 to PARKED in one compare-exchange. So
 //!    a wake before it makes it fail, and the first one after it finds exactly PARKED and rings.
 //! 6. The number of references is `refs - OWNED + near_refs`, plus one for the `Wakes`, whose end
@@ -39,7 +38,7 @@
 //!
 //! ```text
 //!        waker, abroad                          owner
-//!   word.fetch_or(bit): was 0?             summary: 0 ──CAS──▶ PARKED ──▶ sleep
+//!   word.fetch_or(bit)                     summary: 0 ──CAS──▶ PARKED ──▶ sleep
 //!   old = summary.fetch_or(group)             │fails: not 0          ▲
 //!   old == PARKED ? ring the bell ────────────┼──────────────────────┘ wakes
 //!                                             ▼
@@ -90,7 +89,8 @@ pub(crate) const fn vtable<B: Bell>() -> RawWakerVTable {
     )
 }
 
-#[repr(C)]
+// Aligned as a page is, so that the pages begin at its end.
+#[repr(C, align(64))]
 struct Head<B> {
     shared: CachePadded<Shared>,
     bell: B,
@@ -240,9 +240,8 @@ impl<B: Bell> Head<B> {
     #[inline(never)]
     fn wake_remotely(&self, page: &Page<B>, bit: usize) {
         // Invariant 4: this order, and never skipped.
-        if page.remote.fetch_or(bit, Ordering::Release) & bit == 0
-            && self.shared.summary.fetch_or(page.group, Ordering::AcqRel) == PARKED
-        {
+        page.remote.fetch_or(bit, Ordering::Release);
+        if self.shared.summary.fetch_or(page.group, Ordering::AcqRel) == PARKED {
             self.bell.ring();
         }
     }
@@ -272,10 +271,9 @@ impl<B: Bell> Head<B> {
 
     /// The pages begin right behind the head.
     fn layout(pages: usize) -> Layout {
+        const { assert!(size_of::<Self>() % align_of::<Page<B>>() == 0) };
         let pages = Layout::array::<Page<B>>(pages).expect("the ring's limit keeps this small");
-        let (layout, at) = Layout::new::<Self>().extend(pages).expect("as above");
-        assert_eq!(at, size_of::<Self>());
-        layout
+        Layout::new::<Self>().extend(pages).expect("as above").0
     }
 
     /// # Safety
@@ -464,8 +462,8 @@ impl<B: Bell> Wakes<B> {
     #[cfg(all(test, not(gondola_loom)))]
     pub(crate) fn references(&self) -> usize {
         let head = self.head();
-        let refs = head.shared.refs.load(Ordering::Relaxed) - OWNED + 1;
-        refs.wrapping_add(head.near_refs.get() as usize)
+        let refs = head.shared.refs.load(Ordering::Relaxed).wrapping_sub(OWNED);
+        refs.wrapping_add(head.near_refs.get() as usize) + 1
     }
 }
 
@@ -550,6 +548,8 @@ impl<B: Bell> Drop for Wakes<B> {
         let head = self.head();
         // From here on this thread counts like any other.
         head.owner.store(NOBODY, Ordering::Relaxed);
+        // And nobody sleeps here any more: a wake that finds this rings no bell.
+        head.shared.summary.store(1, Ordering::Relaxed);
         let change = (head.near_refs.get() as usize).wrapping_sub(OWNED);
         if head.shared.refs.fetch_add(change, Ordering::AcqRel) == change.wrapping_neg() {
             // SAFETY: nobody is left (invariant 6); AcqRel, as in `release`.

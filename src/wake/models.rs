@@ -173,6 +173,21 @@ fn a_wake_on_a_bit_that_is_set_already_still_brings_its_payload() {
 }
 
 #[test]
+fn a_wake_that_has_returned_is_seen_by_the_next_drain() {
+    model(|| {
+        let wakes = Wakes::new(1, Sleeper::new());
+        let [other, returned] = [0, 1].map(|_| {
+            let waker = waker_of(&wakes, 0).clone();
+            thread::spawn(move || waker.wake())
+        });
+        returned.join().unwrap();
+        // Whatever the other one is doing.
+        assert_eq!(wakes.drain(), 1);
+        other.join().unwrap();
+    });
+}
+
+#[test]
 fn the_last_reference_may_be_dropped_abroad() {
     /// Used by the one who rings and by the one who frees: two accesses to be ordered.
     struct Used(Payload, #[expect(dead_code, reason = "counted by its drop")] Arc<()>);
