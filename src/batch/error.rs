@@ -144,7 +144,8 @@ pub struct Parts<I, E, P = ()> {
 
 impl<I, E, P> BatchError<I, E, P> {
     pub(super) fn new(mut parts: Parts<I, E, P>) -> Self {
-        parts.cut_off.sort_unstable();
+        // A heap, for it is 4 kB less of code than a sort: the smallest programs feel it.
+        parts.cut_off = std::collections::BinaryHeap::from(parts.cut_off).into_sorted_vec();
         Self { parts: Box::new(parts) }
     }
 
