@@ -10,13 +10,17 @@
 //! `--growth`, with the same options, shows how the costs change as the work grows: `growth.rs`.
 //!
 //! `--list` names rows and implementations; `--count ROW IMPLEMENTATION UNITS` does just that work,
-//! once, and prints how many units it was: for callgrind, see the script `instructions`.
+//! once, and prints how many units it was: for the scripts `instructions` and `calls`.
 
 mod batches;
+mod client;
+mod echo;
 mod figures;
 mod growth;
 mod harness;
+mod load;
 mod runtimes;
+mod sockets;
 mod spawns;
 mod timers;
 mod wakes;
@@ -28,10 +32,9 @@ use std::error::Error;
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut rows: Vec<Row> = [yields::rows, spawns::rows, batches::rows, timers::rows, wakes::rows]
-        .iter()
-        .flat_map(|rows| rows())
-        .collect();
+    let works = [yields::rows, spawns::rows, batches::rows, timers::rows, wakes::rows];
+    let sockets = [echo::rows, client::rows];
+    let mut rows: Vec<Row> = works.iter().chain(&sockets).flat_map(|rows| rows()).collect();
     let (mut filters, mut svg, mut rounds, mut part) = (Vec::new(), None, 7, 1);
     let mut growth = false;
     let mut arguments = lexopt::Parser::from_env();
@@ -53,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("{}", units.ok_or("no such row or implementation: see --list")?);
                 return Ok(());
             }
+            Long("load") => return load::main(&mut arguments),
             Value(filter) => filters.push(filter.string()?),
             _ => return Err(argument.unexpected().into()),
         }

@@ -129,6 +129,25 @@ impl Peer for Tokio {
     }
 }
 
+/// The same with its I/O driver, which costs those who don't need it.
+pub(crate) struct TokioIo(tokio::runtime::LocalRuntime);
+
+impl Peer for TokioIo {
+    const NAME: &'static str = "tokio+io";
+
+    fn new(_: usize) -> Self {
+        Self(tokio_builder().enable_io().build_local(Default::default()).unwrap())
+    }
+
+    fn run<F: Future>(&self, future: F) -> F::Output {
+        self.0.block_on(future)
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + 'static {
+        tokio::task::yield_now()
+    }
+}
+
 pub(crate) struct TokioLocalSet(tokio::task::LocalSet, tokio::runtime::Runtime);
 
 impl Peer for TokioLocalSet {
@@ -172,7 +191,7 @@ macro_rules! tokio_tasks {
         }
     )*};
 }
-tokio_tasks!(Tokio TokioLocalSet);
+tokio_tasks!(Tokio TokioIo TokioLocalSet);
 
 pub(crate) struct Smol(smol::LocalExecutor<'static>);
 
@@ -268,43 +287,50 @@ mod linux {
     use monoio::time::TimeDriver;
     use monoio::{FusionDriver, FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
-    type Timers = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
-    pub(crate) struct Monoio(RefCell<Timers>);
+    type Fusion = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
-    impl Peer for Monoio {
-        const NAME: &'static str = "monoio";
+    macro_rules! monoio {
+        ($Peer:ident, $NAME:literal, $Driver:ty, $Runtime:ty) => {
+            pub(crate) struct $Peer(RefCell<$Runtime>);
 
-        fn new(_: usize) -> Self {
-            let builder = RuntimeBuilder::<FusionDriver>::new();
-            Self(RefCell::new(builder.enable_timer().build().unwrap()))
-        }
+            impl Peer for $Peer {
+                const NAME: &'static str = $NAME;
 
-        fn run<F: Future>(&self, future: F) -> F::Output {
-            self.0.borrow_mut().block_on(future)
-        }
+                fn new(_: usize) -> Self {
+                    let builder = RuntimeBuilder::<$Driver>::new();
+                    Self(RefCell::new(builder.enable_timer().build().unwrap()))
+                }
+
+                fn run<F: Future>(&self, future: F) -> F::Output {
+                    self.0.borrow_mut().block_on(future)
+                }
+            }
+
+            impl Detach for $Peer {
+                fn detach(&self, future: impl Future<Output = ()> + 'static) {
+                    monoio::spawn(future);
+                }
+            }
+
+            impl Spawn for $Peer {
+                fn spawn<F>(&self, future: F) -> impl Future<Output = F::Output>
+                where
+                    F: Future + 'static,
+                    F::Output: 'static,
+                {
+                    monoio::spawn(future)
+                }
+            }
+
+            impl Timed for $Peer {
+                fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
+                    monoio::time::sleep(duration)
+                }
+            }
+        };
     }
-
-    impl Detach for Monoio {
-        fn detach(&self, future: impl Future<Output = ()> + 'static) {
-            monoio::spawn(future);
-        }
-    }
-
-    impl Spawn for Monoio {
-        fn spawn<F>(&self, future: F) -> impl Future<Output = F::Output>
-        where
-            F: Future + 'static,
-            F::Output: 'static,
-        {
-            monoio::spawn(future)
-        }
-    }
-
-    impl Timed for Monoio {
-        fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
-            monoio::time::sleep(duration)
-        }
-    }
+    monoio!(Monoio, "monoio", FusionDriver, Fusion);
+    monoio!(MonoioEpoll, "monoio epoll", LegacyDriver, monoio::Runtime<TimeDriver<LegacyDriver>>);
 
     pub(crate) struct Compio(compio::runtime::Runtime);
 
@@ -343,7 +369,7 @@ mod linux {
     }
 }
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{Compio, Monoio};
+pub(crate) use linux::{Compio, Monoio, MonoioEpoll};
 
 /// The limit: no runtime, but a loop that polls everybody until the root is ready. Nobody needs to
 /// be woken there, and its sleep blocks.

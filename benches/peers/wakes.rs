@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::mpsc::{Sender, channel};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = [8, 64, 1024].map(chain).into();
-    rows.extend([woken_by_task(), woken_by_timer(), flood(), ping_pong(), cancelled(), idle()]);
+    rows.extend([woken_by_task(), woken_by_timer(), flood(), ping_pong(), asleep()]);
+    rows.extend([cancelled(), idle()]);
     rows
 }
 
@@ -310,6 +311,92 @@ fn ping_pongs<C: Crew>(row: Row) -> Row {
             Done::sum(table.pong.load(Acquire))
         }
     })
+}
+
+/// Another thread wakes a task whose thread sleeps: wall time from the wake to the poll.
+fn asleep() -> Row {
+    let row = Row::new("wake-asleep", "ns wall/wake", 500, 1).counted().by(By::Work);
+    let row = row.entry("limit", |n| {
+        move || {
+            let (bed, sleeper) = (Bed::new(), thread::current());
+            thread::scope(|scope| {
+                scope.spawn(|| bed.call(n, || sleeper.unpark()));
+                while !bed.all_woken(n) {
+                    thread::park();
+                }
+            });
+            bed.done()
+        }
+    });
+    crews!(asleeps::<TokioIo>(row), asleeps)
+}
+
+fn asleeps<C: Crew>(row: Row) -> Row {
+    row.entry(C::NAME, |n| {
+        let crew = C::new(1);
+        move || {
+            let bed = Arc::new(Bed::new());
+            let other = bed.clone();
+            let (sender, thread) =
+                thread_with_waker(move |waker| other.call(n, || waker.wake_by_ref()));
+            let mut sender = Some(sender);
+            crew.crew(1, || {
+                let (mut sender, bed) = (sender.take(), bed.clone());
+                poll_fn(move |cx| {
+                    if let Some(sender) = sender.take() {
+                        sender.send(cx.waker().clone()).unwrap();
+                    }
+                    if bed.all_woken(n) { Poll::Ready(()) } else { Poll::Pending }
+                })
+            });
+            thread.join().unwrap();
+            bed.done()
+        }
+    })
+}
+
+struct Bed {
+    made: Instant,
+    /// When the sleeper was called; 0: it knows.
+    called: AtomicU64,
+    woken: AtomicU64,
+    late: AtomicU64,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let [called, woken, late] = [const { AtomicU64::new(0) }; 3];
+        Bed { made: Instant::now(), called, woken, late }
+    }
+
+    fn now(&self) -> u64 {
+        self.made.elapsed().as_nanos() as u64
+    }
+
+    fn call(&self, n: u64, wake: impl Fn()) {
+        for _ in 0..n {
+            // Long enough to fall asleep.
+            thread::sleep(Duration::from_micros(200));
+            while self.called.load(Acquire) != 0 {
+                thread::sleep(Duration::from_micros(200));
+            }
+            self.called.store(self.now(), Release);
+            wake();
+        }
+    }
+
+    fn all_woken(&self, n: u64) -> bool {
+        let called = self.called.swap(0, AcqRel);
+        if called != 0 {
+            self.late.fetch_add(self.now() - called, Relaxed);
+            self.woken.fetch_add(1, Relaxed);
+        }
+        self.woken.load(Relaxed) == n
+    }
+
+    fn done(&self) -> Done {
+        Done { sum: self.woken.load(Relaxed), measured: self.late.load(Relaxed), but: None }
+    }
 }
 
 /// Someone who can be waited for by many.
