@@ -283,13 +283,15 @@ impl Source {
         let ended = event.is_error() || (event.is_read_closed() && event.is_write_closed());
         self.ending |=
             ended || event.is_read_closed() || event.is_write_closed() || event.is_priority();
-        let happened = [
-            event.is_readable() || event.is_read_closed() || event.is_priority() || ended,
-            event.is_writable() || event.is_write_closed() || ended,
-        ];
-        for (direction, _) in happened.into_iter().enumerate().filter(|(_, happened)| *happened) {
-            self.ready[direction] = true;
-            due.extend(self.waiters[direction].take().map(|waiter| waiter.waker));
+        let readable = event.is_readable() || event.is_read_closed() || event.is_priority();
+        let writable = event.is_writable() || event.is_write_closed();
+        for (direction, happened) in [(0, readable || ended), (1, writable || ended)] {
+            if happened {
+                self.ready[direction] = true;
+                if let Some(waiter) = self.waiters[direction].take() {
+                    due.push_back(waiter.waker);
+                }
+            }
         }
     }
 }
