@@ -30,7 +30,7 @@ pub(crate) fn rows() -> Vec<Row> {
 
 /// The limit: mio, and no call that could be spared. A read that gets less than it has room for has
 /// emptied the socket.
-fn by_hand(row: Row, connections: usize, bytes: usize) -> Row {
+pub(crate) fn by_hand(row: Row, connections: usize, bytes: usize) -> Row {
     row.entry("limit", move |n| {
         let (mut load, streams) = Load::start(Kind::Ask, connections, bytes);
         let mut poll = Poll::new().unwrap();
@@ -58,7 +58,7 @@ fn by_hand(row: Row, connections: usize, bytes: usize) -> Row {
     })
 }
 
-fn echoes<P: Net>(row: Row, connections: usize, bytes: usize) -> Row {
+pub(crate) fn echoes<P: Net>(row: Row, connections: usize, bytes: usize) -> Row {
     row.entry(<P as Peer>::NAME, move |n| {
         let (load, streams) = Load::start(Kind::Ask, connections, bytes);
         let (peer, served) = (<P as Peer>::new(connections), leak(Served::default()));

@@ -1,6 +1,7 @@
 //! How the cost of a unit changes as the work grows: not at all, if all goes well.
 
 use crate::batches::{Batch, ByHand, Ours, Over, Workers};
+use crate::echo;
 use crate::harness::{Done, Row, Tally};
 use crate::runtimes::*;
 use crate::timers::{churns, churns_by_hand, fires, fires_by_hand, spread};
@@ -32,13 +33,12 @@ impl Series {
     fn add(&mut self, size: u64, row: &Row, rounds: usize, per: u64) {
         let bytes = row.peaks();
         let report = row.run(rounds, 1);
-        self.lines.resize_with(row.names().len(), Default::default);
-        let figures = report.figures().zip(bytes);
-        for (((who, points), name), (time, bytes)) in
-            self.lines.iter_mut().zip(row.names()).zip(figures)
-        {
-            name.clone_into(who);
-            points.push(Point { size, figures: [time, bytes as f64 / per as f64] });
+        for ((name, time), bytes) in row.names().into_iter().zip(report.figures()).zip(bytes) {
+            let point = Point { size, figures: [time, bytes as f64 / per as f64] };
+            match self.lines.iter_mut().find(|(who, _)| who == name) {
+                Some((_, points)) => points.push(point),
+                None => self.lines.push((name.into(), vec![point])),
+            }
         }
     }
 }
@@ -48,22 +48,26 @@ const LEAST: u64 = 1_000_000;
 
 /// All whose names are `wanted`, to `most`. More rounds where a run is short.
 pub(crate) fn series(wanted: impl Fn(&str) -> bool, rounds: usize, most: u64) -> Vec<Series> {
-    type Grown = (&'static str, [&'static str; 2], u32, u32, fn(u64) -> Row);
-    let all: [Grown; 6] = [
-        ("items", ["ns/item", "bytes in all"], 2, 8, items),
-        ("slots", ["ns/item", "bytes/slot"], 0, 6, slots),
-        ("tasks", ["ns/yield", "bytes/task"], 0, 5, tasks),
-        ("timers that wait", ["ns/sleep dropped", "bytes/timer"], 0, 6, waiting),
-        ("timers that fire", ["ns/sleep", "bytes/timer"], 0, 6, firing),
-        ("timers that fire, virtual time", ["ns/sleep", "bytes/timer"], 0, 6, virtually),
+    type Grown = (&'static str, [&'static str; 2], u32, u32, fn(u64) -> Vec<Row>);
+    let all: [Grown; 7] = [
+        ("items", ["ns/item", "bytes in all"], 2, 8, |n| vec![items(n)]),
+        ("slots", ["ns/item", "bytes/slot"], 0, 6, |n| vec![slots(n)]),
+        ("tasks", ["ns/yield", "bytes/task"], 0, 5, |n| vec![tasks(n)]),
+        ("timers that wait", ["ns/sleep dropped", "bytes/timer"], 0, 6, |n| vec![waiting(n)]),
+        ("timers that fire", ["ns/sleep", "bytes/timer"], 0, 6, |n| vec![firing(n)]),
+        ("timers that fire, virtual time", ["ns/sleep", "bytes/timer"], 0, 6, |n| {
+            vec![virtually(n)]
+        }),
+        ("connections", ["ns/echo", "bytes/connection"], 0, 4, connections),
     ];
     let series = all.into_iter().filter(|(name, ..)| wanted(name));
-    let run = |(name, units, first, last, row): Grown| {
+    let run = |(name, units, first, last, rows): Grown| {
         let mut series = Series::new(name, units);
         for size in (first..=last).map(|power| 10_u64.pow(power)).filter(|size| *size <= most) {
             eprintln!("{name}: {size}");
             let rounds = if size < LEAST && rounds > 1 { rounds + 2 } else { rounds };
-            series.add(size, &row(size), rounds, if name == "items" { 1 } else { size });
+            let per = if name == "items" { 1 } else { size };
+            rows(size).iter().for_each(|row| series.add(size, row, rounds, per));
         }
         series
     };
@@ -120,6 +124,18 @@ fn virtually(size: u64) -> Row {
         }
     });
     in_batches::<Over<Virtual, Ours>, _>(row, size, size, |item| Virtual::sleep(spread(item)))
+}
+
+/// To a server that echoes 64 bytes; a buffer of 1 KiB for each. Not interleaved: descriptors are
+/// scarce, and their limit may be too low for the most.
+fn connections(size: u64) -> Vec<Row> {
+    let row = || Row::new("connections", "ns/echo", size.max(16_384), 1).counted();
+    let size = size as usize;
+    vec![
+        echo::by_hand(row(), size, 64),
+        echo::echoes::<Gondola>(row(), size, 64),
+        echo::echoes::<TokioIo>(row(), size, 64),
+    ]
 }
 
 /// `size` items after the other, each waits once, at most `limit` at a time.

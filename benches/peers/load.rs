@@ -92,7 +92,7 @@ fn raise_limit() {
     // SAFETY: `limit` is valid for the write, and for the read.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
-        limit.rlim_cur = limit.rlim_max.min(limit.rlim_cur.max(16_384));
+        limit.rlim_cur = limit.rlim_max.min(limit.rlim_cur.max(20_000));
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
     }
 }
