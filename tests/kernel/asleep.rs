@@ -58,6 +58,34 @@ fn a_read_that_empties_the_socket_is_not_followed_by_one_for_nothing() {
 }
 
 #[test]
+fn an_echoed_request_costs_a_wait_a_read_and_a_write() {
+    const REQUESTS: usize = 100;
+    let mut world = Kernel::new();
+    let socket = world.add(Kind::Connected, 20 * REQUESTS, 0);
+    for request in 1..=REQUESTS {
+        world.plan(request as u64 * 1_000_000, socket, Event::Data(20));
+    }
+    let ((), kernel) = simulate(world, || {
+        gondola::block_on(async {
+            // SAFETY: the simulated kernel gave out this descriptor.
+            let stream = unsafe { std::net::TcpStream::from_raw_fd(fd_of(socket)) };
+            let mut stream = TcpStream::from_std(stream).unwrap();
+            let mut buffer = [0; 64];
+            for _ in 0..REQUESTS {
+                let count = stream.read(&mut buffer).await.unwrap();
+                stream.write_all(&buffer[..count]).await.unwrap();
+            }
+        });
+    });
+    let more = kernel.sockets[socket].would_block[0];
+    assert_eq!(kernel.sockets[socket].calls, [REQUESTS + more, REQUESTS]);
+    assert!(more <= 1, "only the first read comes too early");
+    // One more: a new registration tells that writing is possible.
+    assert!(kernel.waits <= REQUESTS + 1, "{} waits", kernel.waits);
+    assert!(kernel.looks <= REQUESTS / 32, "{} looks", kernel.looks);
+}
+
+#[test]
 fn a_thousand_timers_of_one_deadline_cost_what_one_does() {
     let ((), kernel) = simulate(Kernel::new(), || {
         gondola::block_on(async {

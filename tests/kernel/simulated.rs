@@ -95,7 +95,8 @@ pub struct Socket {
     crowded: bool,
     shut: bool,
     pub waiting: [bool; 2],
-    /// Calls that were made for nothing.
+    /// Calls that transfer, and those of them that were made for nothing.
+    pub calls: [usize; 2],
     pub would_block: [usize; 2],
     /// The last call said EWOULDBLOCK, and no event came since.
     blocked: [bool; 2],
@@ -200,6 +201,7 @@ impl Kernel {
             crowded: false,
             shut: false,
             waiting: [false; 2],
+            calls: [0; 2],
             would_block: [0; 2],
             blocked: [false; 2],
             backlog: VecDeque::new(),
@@ -413,6 +415,7 @@ impl Kernel {
             return Err(libc::EBADF);
         }
         let socket = &mut self.sockets[at];
+        socket.calls[direction] += 1;
         if socket.blocked[direction] {
             let fault = format!("socket {at} was tried without an event: {socket:?}");
             self.fault(fault);
