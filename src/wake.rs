@@ -20,21 +20,18 @@
 //! # Invariants
 //!
 //! 1. Every data pointer was derived from the block's own allocation pointer, never from a
-//!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] are counted.
+//!    reference, and the block lives while `refs` > 0: each waker and the [`Wakes`] hold one.
 //! 2. No `&mut` to the block exists between its construction and [`Head::free`], and in between
 //!    only cells and atomics are written.
-//! 3. The sets, the local summaries, `waking` and `near_refs` are touched by the thread `owner`
-//!    only, where the block was made: `Wakes` is `!Send`, and a waker compares thread identities
-//!    first. What any other thread writes is `refs`, `summary` and the remote words (atomics, on
-//!    cache lines of their own), and what [`Bell::ring`] does.
+//! 3. The sets, the local summaries and `waking` are touched by the thread `owner` only, where the
+//!    block was made: `Wakes` is `!Send`, and a waker compares thread identities first. What any
+//!    other thread writes is `refs`, `summary` and the remote words (atomics, on cache lines of
+//!    their own), and what [`Bell::ring`] does.
 //! 4. A remote wake sets its bit in the remote word, *then* its group's bit in `summary`, both
 //!    with read-modify-writes even where the bit is set already: that is what orders everything
 //!    before the wake before the poll that it causes, and lets the owner see a wake that returned.
 //! 5. The owner sleeps only after moving `summary` from 0 to PARKED in one compare-exchange. So
 //!    a wake before it makes it fail, and the first one after it finds exactly PARKED and rings.
-//! 6. The number of references is `refs - OWNED + near_refs`, plus one for the `Wakes`, whose end
-//!    adds up the two counts and leaves no owner. Before that `refs` never reaches 0; after it,
-//!    `refs` is the number.
 //!
 //! ```text
 //!        waker, abroad                          owner
@@ -59,15 +56,6 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// The top bit of `summary`: the owner sleeps, or is about to.
 const PARKED: usize = 1 << (WORD - 1);
-
-/// In `refs` as long as there is a [`Wakes`]: far from 0, and far from overflow.
-const OWNED: usize = 1 << (WORD - 2);
-
-/// How far `near_refs` may drift from 0: wakers may be cloned here and dropped abroad for ever.
-const DRIFT: isize = 1 << 16;
-
-/// The owner of a block whose [`Wakes`] is gone. No thread has this identity.
-const NOBODY: usize = usize::MAX;
 
 /// What a wake does beyond setting its bit.
 pub(crate) trait Bell: Send + Sync + 'static {
@@ -94,9 +82,7 @@ pub(crate) const fn vtable<B: Bell>() -> RawWakerVTable {
 struct Head<B> {
     shared: CachePadded<Shared>,
     bell: B,
-    /// Relaxed, and std's even under loom: only the owner can tell its values apart.
-    owner: std::sync::atomic::AtomicUsize,
-    near_refs: Cell<isize>,
+    owner: usize,
     /// Which of the two sets wakes go into; a turn walks the other.
     waking: Cell<bool>,
     summaries: [Cell<usize>; 2],
@@ -150,47 +136,16 @@ impl<B: Bell> Head<B> {
         unsafe { &*page.head }
     }
 
-    /// Whether `thread` may touch what only the owner may. Callers ask for its identity before all
-    /// else: where that takes a call, nothing has to be kept across it.
-    #[inline(always)]
-    fn is_owner(&self, thread: usize) -> bool {
-        self.owner.load(Ordering::Relaxed) == thread
-    }
-
     /// # Safety
     /// As `find`, with one reference held for the call. The result holds one more.
     unsafe fn clone(data: *const ()) -> RawWaker {
-        let here = peek_thread_id();
         // SAFETY: the caller's promise, and its reference.
         let head = unsafe { Self::of(Self::find(data).0) };
-        if head.is_owner(here) {
-            head.count_near(1);
-        } else if head.shared.refs.fetch_add(1, Ordering::Relaxed) > isize::MAX as usize {
-            // Only a loop of leaked clones gets here; far later would be a use after free.
+        if head.shared.refs.fetch_add(1, Ordering::Relaxed) > isize::MAX as usize {
+            // Only a loop of leaked clones gets here; the next step would be a use after free.
             std::process::abort();
         }
         RawWaker::new(data, B::VTABLE)
-    }
-
-    /// Counts a reference made or given up on the owner's thread, where it needs no atomic.
-    #[inline(always)]
-    fn count_near(&self, change: isize) {
-        let near = self.near_refs.get() + change;
-        self.near_refs.set(near);
-        if near.unsigned_abs() > DRIFT.unsigned_abs() {
-            self.settle();
-        }
-    }
-
-    /// Adds `near_refs` to `refs`.
-    #[cold]
-    #[inline(never)]
-    fn settle(&self) {
-        let near = self.near_refs.replace(0);
-        let refs = self.shared.refs.fetch_add(near as usize, Ordering::Relaxed);
-        if refs > isize::MAX as usize {
-            std::process::abort();
-        }
     }
 
     /// # Safety
@@ -214,12 +169,13 @@ impl<B: Bell> Head<B> {
     /// As `find`, with one reference held for the call.
     #[inline]
     unsafe fn wake_by_ref(data: *const ()) {
+        // First: where this takes a call, no register has to be kept across it.
         let here = peek_thread_id();
         // SAFETY: the caller's promise, and its reference.
         let (page, bit) = unsafe { Self::find(data) };
         // SAFETY: as above.
         let head = unsafe { Self::of(page) };
-        if head.is_owner(here) {
+        if head.owner == here {
             head.set(page, bit);
             head.bell.heard_locally();
         } else {
@@ -249,16 +205,12 @@ impl<B: Bell> Head<B> {
     /// # Safety
     /// As `find`; the caller gives up one reference.
     unsafe fn release(data: *const ()) {
-        let here = peek_thread_id();
         // SAFETY: the caller's promise, and its reference.
         let page = unsafe { Self::find(data).0 };
         // SAFETY: as above.
         let head = unsafe { Self::of(page) };
-        if head.is_owner(here) {
-            head.count_near(-1);
-        } else if head.shared.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: that was the last reference (invariant 6), and AcqRel orders every other use
-            // before this.
+        if head.shared.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: that was the last reference, and AcqRel orders every other use before this.
             unsafe { Self::free(page.head.cast_mut()) };
         }
     }
@@ -332,12 +284,11 @@ impl<B: Bell> Wakes<B> {
         unsafe {
             head.write(Head {
                 shared: CachePadded::new(Shared {
-                    refs: AtomicUsize::new(OWNED),
+                    refs: AtomicUsize::new(1),
                     summary: AtomicUsize::new(0),
                 }),
                 bell,
-                owner: thread_id().into(),
-                near_refs: Cell::new(0),
+                owner: thread_id(),
                 waking: Cell::new(false),
                 summaries: [Cell::new(0), Cell::new(0)],
                 tags,
@@ -361,7 +312,7 @@ impl<B: Bell> Wakes<B> {
 
     #[inline(always)]
     fn head(&self) -> &Head<B> {
-        // SAFETY: this is counted as a reference, and there is no `&mut` to the block (invariant 2).
+        // SAFETY: this holds a reference, and there is no `&mut` to the block (invariant 2).
         unsafe { self.head.as_ref() }
     }
 
@@ -461,9 +412,7 @@ impl<B: Bell> Wakes<B> {
 
     #[cfg(all(test, not(gondola_loom)))]
     pub(crate) fn references(&self) -> usize {
-        let head = self.head();
-        let refs = head.shared.refs.load(Ordering::Relaxed).wrapping_sub(OWNED);
-        refs.wrapping_add(head.near_refs.get() as usize) + 1
+        self.head().shared.refs.load(Ordering::Relaxed)
     }
 }
 
@@ -545,16 +494,8 @@ impl<B: Bell> Drop for Turn<'_, B> {
 
 impl<B: Bell> Drop for Wakes<B> {
     fn drop(&mut self) {
-        let head = self.head();
-        // From here on this thread counts like any other.
-        head.owner.store(NOBODY, Ordering::Relaxed);
-        // And nobody sleeps here any more: a wake that finds this rings no bell.
-        head.shared.summary.store(1, Ordering::Relaxed);
-        let change = (head.near_refs.get() as usize).wrapping_sub(OWNED);
-        if head.shared.refs.fetch_add(change, Ordering::AcqRel) == change.wrapping_neg() {
-            // SAFETY: nobody is left (invariant 6); AcqRel, as in `release`.
-            unsafe { Head::free(self.head.as_ptr()) };
-        }
+        // SAFETY: tag 0 exists, and the reference of this `Wakes` is given up once.
+        unsafe { Head::<B>::release(self.page(0).as_ptr().cast()) };
     }
 }
 

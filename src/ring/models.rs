@@ -59,8 +59,9 @@ fn a_stale_wake_neither_harms_the_next_task_of_the_seat_nor_hides_its_own() {
 #[test]
 fn a_wake_against_the_drop_of_the_runtime() {
     model(|| {
+        let sleeper = Sleeper::new();
         let ring = Ring::new(1);
-        let wakes = Wakes::new(1, Sleeper::new());
+        let wakes = Wakes::new(1, sleeper.clone());
         let user_data = Rc::new(());
         let kept = user_data.clone();
         let forever = async move {
@@ -77,13 +78,15 @@ fn a_wake_against_the_drop_of_the_runtime() {
         for (seat, waker) in wakes.turn() {
             let _ = ring.poll(seat, &mut Context::from_waker(&waker));
         }
-        // Asleep or not, it ends: of a thread that unwinds out of its sleep, for example.
-        let _asleep = wakes.park();
+        let asleep = wakes.park();
         ring.close();
         assert_eq!(Rc::strong_count(&user_data), 1, "dropped here, and only its own");
         assert!(joint.is_finished());
         drop((ring, wakes));
         thread.join().unwrap();
+        if asleep {
+            sleeper.sleep();
+        }
         drop(joint);
     });
 }

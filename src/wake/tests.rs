@@ -159,43 +159,6 @@ fn the_block_lives_as_long_as_its_last_waker_wherever_that_is() {
 }
 
 #[test]
-fn references_that_end_on_another_thread_than_they_began_on_add_up() {
-    let (wakes, probe) = wakes(1);
-    let wakes = &wakes;
-    let far = 3 * DRIFT as usize;
-    std::thread::scope(|scope| {
-        let (there, thither) = std::sync::mpsc::sync_channel::<Waker>(1_000);
-        let (back, hither) = std::sync::mpsc::sync_channel::<Waker>(1_000);
-        scope.spawn(move || thither.into_iter().for_each(drop));
-        for _ in 0..far {
-            there.send(waker_of(wakes, 0).clone()).unwrap();
-            assert!(wakes.head().near_refs.get() <= DRIFT);
-        }
-        let first = waker_of(wakes, 0).clone();
-        scope.spawn(move || (0..far).for_each(|_| back.send(first.clone()).unwrap()));
-        for waker in hither {
-            drop(waker);
-            assert!(wakes.head().near_refs.get() >= -DRIFT);
-        }
-    });
-    assert_eq!(wakes.references(), 1);
-    assert_eq!(probe.seen()[2], 0);
-}
-
-#[test]
-fn after_the_end_this_thread_counts_like_any_other_and_nobody_is_rung() {
-    let (wakes, probe) = wakes(1);
-    let waker = waker_of(&wakes, 0).clone();
-    assert!(wakes.park());
-    drop(wakes);
-    let twin = waker.clone();
-    waker.wake();
-    assert_eq!(probe.seen(), [0, 0, 0]);
-    drop(twin);
-    assert_eq!(probe.seen()[2], 1);
-}
-
-#[test]
 fn a_bell_that_panics_costs_no_reference() {
     struct Hostile;
     static VTABLE: RawWakerVTable = vtable::<Hostile>();
