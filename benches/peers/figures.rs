@@ -37,7 +37,7 @@ pub(crate) fn factors(file: &Path, reports: &[Report<'_>]) -> Result {
         .margin_right(30)
         .x_label_area_size(24)
         .y_label_area_size(400)
-        .build_cartesian_2d((0.25..64.0_f64).log_scale().base(2.0), 0.0..count)?;
+        .build_cartesian_2d((0.125..8.0_f64).log_scale().base(2.0), 0.0..count)?;
     chart
         .configure_mesh()
         .disable_y_mesh()
@@ -48,7 +48,7 @@ pub(crate) fn factors(file: &Path, reports: &[Report<'_>]) -> Result {
     for (index, (label, factor)) in bars.iter().enumerate() {
         let middle = count - index as f64 - 0.5;
         let colour = if *factor < 1.0 { WORSE } else { COLOURS[1] };
-        let bar = [(1.0, middle - 0.35), (factor.clamp(0.25, 64.0), middle + 0.35)];
+        let bar = [(1.0, middle - 0.35), (factor.clamp(0.125, 8.0), middle + 0.35)];
         chart.plotting_area().draw(&Rectangle::new(bar, colour.filled()))?;
         let (_, y) = chart.backend_coord(&(1.0, middle));
         let style = font(12).pos(Pos::new(HPos::Left, VPos::Center));
