@@ -98,10 +98,11 @@ impl Timers {
     pub(crate) fn remove(&self, key: Key) {
         let removed = {
             let state = &mut *self.state.borrow_mut();
-            state.close_hole();
-            let removed = state.entries.remove(key.0 as usize);
-            state.hole = (removed.place != FIRED).then_some(removed.place as usize);
-            removed
+            if state.entries[key.0 as usize].place != FIRED {
+                state.close_hole(); // which may move this one
+                state.hole = Some(state.entries[key.0 as usize].place as usize);
+            }
+            state.entries.remove(key.0 as usize)
         };
         drop(removed);
     }
