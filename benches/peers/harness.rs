@@ -1,4 +1,5 @@
-//! Rows, their rounds, and what is printed of them.
+//! Rows, their rounds, and what is printed of them. By hand: criterion and divan measure one function
+//! after the other, and by the wall's clock; here everybody takes turns, and CPU time counts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
