@@ -8,8 +8,9 @@
 //!
 //! # Invariants
 //!
-//! 1. `heap[i].entry`'s place is `i`, and an entry that is not in the heap has fired. The hole is
-//!    no timer's any more, but its deadline stands in order until it is filled or closed.
+//! 1. For every `i` but the hole, the place of `heap[i].entry` is `i`, and an entry that is not in
+//!    the heap has fired. The hole is no timer's any more, but its deadline stands in order until
+//!    it is filled, or closed before the heap is needed in order.
 //! 2. An entry belongs to one [`Key`], from `insert` until `remove`: no key is ever stale.
 //! 3. Wakers are cloned, woken and dropped with nothing borrowed.
 #![forbid(unsafe_code)]

@@ -15,7 +15,8 @@
 //! its thread.
 //!
 //! A summary bit stands for a group of `1 << shift` pages. It is set with each bit of its group,
-//! and may outlive the last of them; so a summary of 0 says that no bit is set.
+//! and may outlive the last of them. So a local summary of 0 says that no bit is set, and a remote
+//! one that no wake which has returned is still to be taken in.
 //!
 //! # Invariants
 //!
@@ -59,12 +60,12 @@ const PARKED: usize = 1 << (WORD - 1);
 
 /// What a wake does beyond setting its bit.
 pub(crate) trait Bell: Send + Sync + 'static {
-    /// Ends the owner's sleep. Called on any other thread, at most once per sleep.
+    /// Ends the owner's sleep. Called on a thread other than the owner's, at most once per sleep.
     fn ring(&self);
     /// Hears of a wake on the owner's thread, after its bit was set.
     fn heard_locally(&self);
     /// The vtable of this bell's wakers: [`vtable`], in a static. A constant could be copied,
-    /// and wakers that are equal would not look it.
+    /// and equal wakers would not compare equal.
     const VTABLE: &'static RawWakerVTable;
 }
 

@@ -236,7 +236,7 @@ impl<P: Peer, S: Style> Batch for Over<P, S> {
         F: Fn(u64) -> Fut + Clone + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        self.0.run(S::drive(n, limit, f));
+        self.0.run(P::unconstrained(S::drive(n, limit, f)));
     }
 }
 

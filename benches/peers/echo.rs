@@ -35,7 +35,8 @@ pub(crate) fn by_hand(row: Row, connections: usize, bytes: usize) -> Row {
         let (mut load, streams) = Load::start(Kind::Ask, connections, bytes);
         let mut poll = Poll::new().unwrap();
         let mut streams = registered(&poll, streams);
-        let (mut events, mut buffer) = (Events::with_capacity(1024), vec![0; room(bytes)]);
+        let mut events = Events::with_capacity(1024);
+        let mut buffers = vec![vec![0; room(bytes)]; connections];
         warm(n, connections, move |n| {
             load.begin(n);
             let mut served = 0;
@@ -43,7 +44,8 @@ pub(crate) fn by_hand(row: Row, connections: usize, bytes: usize) -> Row {
                 wait(&mut poll, &mut events).unwrap();
                 for event in &events {
                     let stream = &mut streams[event.token().0];
-                    while let Some(read) = read(stream, &mut buffer).unwrap() {
+                    let buffer = &mut buffers[event.token().0];
+                    while let Some(read) = read(stream, buffer).unwrap() {
                         stream.write_all(&buffer[..read]).unwrap();
                         served += read as u64;
                         if read < buffer.len() {

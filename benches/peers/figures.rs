@@ -30,7 +30,7 @@ pub(crate) fn factors(file: &Path, reports: &[Report<'_>]) -> Result {
     let size = (900, ((bars.len() + 3) * HEIGHT) as u32);
     let root = SVGBackend::new(file, size).into_drawing_area();
     root.fill(&WHITE)?;
-    let title = "cost of the best peer over gondola's; red: the peer is better";
+    let title = "cost of the best peer over gondola's, from 1/8 to 8; red: the peer is better";
     let area = root.titled(title, font(14))?;
     let count = bars.len().max(1) as f64;
     let mut chart = ChartBuilder::on(&area)

@@ -115,8 +115,11 @@ impl Row {
         let units = self.whole(self.units.div_ceil(part));
         let mut works: Vec<Work> = self.entries.iter().map(|(_, build)| build(units)).collect();
         let mut runs: Vec<Vec<Run>> = self.entries.iter().map(|_| Vec::new()).collect();
-        for _ in 0..rounds {
-            for (((name, _), work), runs) in self.entries.iter().zip(&mut works).zip(&mut runs) {
+        for round in 0..rounds {
+            // Another one begins each time.
+            let count = works.len();
+            for at in (0..count).map(|at| (at + round) % count) {
+                let (name, work, runs) = (&self.entries[at].0, &mut works[at], &mut runs[at]);
                 let (calls, cpu, start) = (calls(), process_cpu(), Instant::now());
                 let done = work();
                 let wall = start.elapsed().as_nanos() as u64;
@@ -216,6 +219,7 @@ pub(crate) fn markdown(reports: &[Report<'_>]) -> String {
         let (limit, gondola) = (limit.map(|l| l.figure), gondola.map(|l| l.figure));
         let to_limit = gondola.zip(limit).map_or(String::new(), |(g, l)| format!("{:.1}", g / l));
         let to_peer = match report.ratio() {
+            Some(ratio) if (0.97..=1.03).contains(&ratio) => format!("{ratio:.2}: a tie"),
             Some(ratio) if ratio > 1.0 => format!("**{ratio:.2}: the peer is better**"),
             Some(ratio) => format!("{ratio:.2}"),
             None => String::new(),

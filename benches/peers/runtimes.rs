@@ -21,6 +21,12 @@ pub(crate) trait Peer: Sized + 'static {
 
     fn run<F: Future>(&self, future: F) -> F::Output;
 
+    /// What its documentation advises for a set of futures that polls all the rest in vain once the
+    /// budget of its task is spent.
+    fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
+        future
+    }
+
     /// Gives way to others.
     fn yield_now() -> impl Future<Output = ()> + 'static {
         Waits(1)
@@ -124,6 +130,10 @@ impl Peer for Tokio {
         self.0.block_on(future)
     }
 
+    fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
+        tokio::task::coop::unconstrained(future)
+    }
+
     fn yield_now() -> impl Future<Output = ()> + 'static {
         tokio::task::yield_now()
     }
@@ -143,6 +153,10 @@ impl Peer for TokioIo {
         self.0.block_on(future)
     }
 
+    fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
+        tokio::task::coop::unconstrained(future)
+    }
+
     fn yield_now() -> impl Future<Output = ()> + 'static {
         tokio::task::yield_now()
     }
@@ -159,6 +173,10 @@ impl Peer for TokioLocalSet {
 
     fn run<F: Future>(&self, future: F) -> F::Output {
         self.0.block_on(&self.1, future)
+    }
+
+    fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
+        tokio::task::coop::unconstrained(future)
     }
 
     fn yield_now() -> impl Future<Output = ()> + 'static {

@@ -115,11 +115,6 @@ pub(crate) fn fires_by_hand(row: Row) -> Row {
 }
 
 pub(crate) fn fires<B: Batch<On: Timed>>(row: Row) -> Row {
-    // All in one set of futures' own, each turn of tokio's budget polls all the rest in vain: 13 s.
-    let in_vain = ["for_each_concurrent", "buffer_unordered", "FuturesUnordered"];
-    if in_vain.iter().any(|style| B::name().starts_with(style)) {
-        return row;
-    }
     row.entry(B::name(), |n| {
         let (batch, tally) = (B::new(n as usize), Tally::leaked());
         move || {

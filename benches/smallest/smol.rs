@@ -1,4 +1,5 @@
-use smol::future::{FutureExt, block_on};
+use smol::block_on;
+use smol::future::FutureExt;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 use smol::{LocalExecutor, Timer};
