@@ -8,8 +8,8 @@ pub(crate) const WORD: usize = usize::BITS as usize;
 /// Groups a summary word can name: its top bit is left for the parking protocol.
 const GROUPS: usize = WORD - 1;
 
-/// How many pages of one word each hold `bits` bits.
-pub(crate) const fn pages_for(bits: usize) -> usize {
+/// How many words hold `bits` bits.
+pub(crate) const fn words_for(bits: usize) -> usize {
     bits.div_ceil(WORD)
 }
 
@@ -41,8 +41,8 @@ pub(crate) struct BitSet {
 impl BitSet {
     /// Every number below `len`.
     pub(crate) fn full(len: usize) -> Self {
-        let words = |bits: usize| (0..bits.div_ceil(WORD)).map(|_| Cell::new(0)).collect();
-        let set = Self { summary: words(len.div_ceil(WORD)), words: words(len) };
+        let words = |bits| (0..words_for(bits)).map(|_| Cell::new(0)).collect();
+        let set = Self { summary: words(words_for(len)), words: words(len) };
         (0..len).for_each(|number| set.insert(number));
         set
     }
@@ -106,10 +106,10 @@ mod tests {
     #[test]
     fn one_summary_word_covers_a_million_slots() {
         for bits in [1, 2, 63, 64, 65, 4_032, 4_033, 10_000, 1 << 20, (1 << 20) + 1] {
-            let pages = pages_for(bits);
+            let pages = words_for(bits);
             assert!((pages - 1) >> shift_for(pages) < GROUPS, "{bits}");
         }
-        assert_eq!(shift_for(pages_for(63 * WORD)), 0);
-        assert_eq!(shift_for(pages_for(63 * WORD + 1)), 1);
+        assert_eq!(shift_for(words_for(63 * WORD)), 0);
+        assert_eq!(shift_for(words_for(63 * WORD + 1)), 1);
     }
 }

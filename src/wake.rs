@@ -45,7 +45,7 @@
 //!
 //! The bell rings at most once per sleep, and never while the owner is awake.
 
-use crate::bits::{WORD, ones, pages_for, shift_for};
+use crate::bits::{WORD, ones, shift_for, words_for};
 use crate::sync::{AtomicUsize, Cell, Ordering, peek_thread_id, thread_id};
 use crossbeam_utils::CachePadded;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -271,9 +271,9 @@ impl<B: Bell> Wakes<B> {
     /// A block with tags `0..tags`, owned by this thread. No bit is set.
     pub(crate) fn new(tags: usize, bell: B) -> Self {
         assert!(tags > 0, "a block has at least one tag");
-        let shift = shift_for(pages_for(tags));
+        let shift = shift_for(words_for(tags));
         // Whole groups, so that nobody has to look for the end of the last one.
-        let pages = pages_for(tags).next_multiple_of(1 << shift);
+        let pages = words_for(tags).next_multiple_of(1 << shift);
         let layout = Head::<B>::layout(pages);
         // SAFETY: a head is in it, so the size is not zero.
         let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {

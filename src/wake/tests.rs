@@ -1,6 +1,7 @@
 //! The block by itself, without any future. `models.rs` is about what threads do to each other.
 
 use super::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize as Count;
 
@@ -98,6 +99,31 @@ fn a_turn_is_a_snapshot_in_ascending_order() {
         }
         assert_eq!(seen, [0, 1, tags - 1], "{tags}");
         assert_eq!(turn(&wakes), [0, tags - 2, tags - 1]);
+    }
+}
+
+#[test]
+fn turns_agree_with_a_btree_set() {
+    let mut seed = 0x5eed_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as usize
+    };
+    for tags in SIZES.into_iter().chain([4_032, 4_033]) {
+        let (wakes, _) = wakes(tags);
+        for _ in 0..20 {
+            let mut ready = BTreeSet::new();
+            for _ in 0..random() % 200 {
+                let tag = random() % tags;
+                wakes.mark(tag);
+                ready.insert(tag);
+            }
+            assert_eq!(wakes.any_ready(), !ready.is_empty(), "{tags}");
+            assert!(turn(&wakes).into_iter().eq(ready), "{tags}");
+            assert!(!wakes.any_ready(), "{tags}");
+        }
     }
 }
 
