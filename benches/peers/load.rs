@@ -186,43 +186,48 @@ impl Other {
         for (line, number) in self.lines.iter_mut().zip(numbers.by_ref()) {
             line.ask(number)?;
         }
-        let mut left = requests;
-        while left > 0 {
-            wait(&mut self.poll, &mut self.events)?;
-            for event in &self.events {
-                let line = &mut self.lines[event.token().0];
-                let Some(read) = read(&mut line.stream, &mut self.buffer)? else { continue };
-                let expected = line.message.get(line.got..line.got + read);
-                if expected != Some(&self.buffer[..read]) {
-                    return Err(io::Error::other("not the echo"));
-                }
-                line.got += read;
-                if line.got == line.message.len() {
-                    left -= 1;
-                    numbers.next().map_or(Ok(()), |number| line.ask(number))?;
-                }
+        self.receive(requests, |line, bytes| {
+            if line.message.get(line.got..line.got + bytes.len()) != Some(bytes) {
+                return Err(io::Error::other("not the echo"));
             }
-        }
-        Ok(())
+            line.got += bytes.len();
+            let whole = line.got == line.message.len();
+            if let Some(number) = whole.then(|| numbers.next()).flatten() {
+                line.ask(number)?;
+            }
+            Ok(whole)
+        })
     }
 
     fn answer(&mut self, requests: u64) -> io::Result<()> {
-        let mut left = requests;
+        self.receive(requests, |line, bytes| {
+            let Some(place) = line.message.get_mut(line.got..line.got + bytes.len()) else {
+                return Err(io::Error::other("more than a request"));
+            };
+            place.copy_from_slice(bytes);
+            line.got += bytes.len();
+            let whole = line.got == line.message.len();
+            if whole {
+                line.got = 0;
+                line.stream.write_all(&line.message.repeat(ANSWER))?;
+            }
+            Ok(whole)
+        })
+    }
+
+    /// Reads until so many messages are whole, as `take` says of what has come.
+    fn receive(
+        &mut self,
+        messages: u64,
+        mut take: impl FnMut(&mut Line, &[u8]) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let mut left = messages;
         while left > 0 {
             wait(&mut self.poll, &mut self.events)?;
             for event in &self.events {
                 let line = &mut self.lines[event.token().0];
                 let Some(read) = read(&mut line.stream, &mut self.buffer)? else { continue };
-                let Some(place) = line.message.get_mut(line.got..line.got + read) else {
-                    return Err(io::Error::other("more than a request"));
-                };
-                place.copy_from_slice(&self.buffer[..read]);
-                line.got += read;
-                if line.got == line.message.len() {
-                    left -= 1;
-                    line.got = 0;
-                    line.stream.write_all(&line.message.repeat(ANSWER))?;
-                }
+                left -= u64::from(take(line, &self.buffer[..read])?);
             }
         }
         Ok(())

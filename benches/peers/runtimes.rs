@@ -116,83 +116,39 @@ fn tokio_builder() -> tokio::runtime::Builder {
     builder
 }
 
-/// The `LocalRuntime`, which came after the `LocalSet`.
-pub(crate) struct Tokio(tokio::runtime::LocalRuntime);
+macro_rules! tokio {
+    ($(#[$doc:meta])* $Peer:ident($($Part:ty),*), $NAME:literal, $new:expr, |$parts:ident, $future:ident| $run:expr) => {
+        $(#[$doc])*
+        pub(crate) struct $Peer($($Part),*);
 
-impl Peer for Tokio {
-    const NAME: &'static str = "tokio";
+        impl Peer for $Peer {
+            const NAME: &'static str = $NAME;
 
-    fn new(_: usize) -> Self {
-        Self(tokio_builder().build_local(Default::default()).unwrap())
-    }
+            fn new(_: usize) -> Self {
+                $new
+            }
 
-    fn run<F: Future>(&self, future: F) -> F::Output {
-        self.0.block_on(future)
-    }
+            fn run<F: Future>(&self, $future: F) -> F::Output {
+                let $parts = self;
+                $run
+            }
 
-    fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
-        tokio::task::coop::unconstrained(future)
-    }
+            fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
+                tokio::task::coop::unconstrained(future)
+            }
 
-    fn yield_now() -> impl Future<Output = ()> + 'static {
-        tokio::task::yield_now()
-    }
-}
+            fn yield_now() -> impl Future<Output = ()> + 'static {
+                tokio::task::yield_now()
+            }
+        }
 
-/// The same with its I/O driver, which costs those who don't need it.
-pub(crate) struct TokioIo(tokio::runtime::LocalRuntime);
-
-impl Peer for TokioIo {
-    const NAME: &'static str = "tokio+io";
-
-    fn new(_: usize) -> Self {
-        Self(tokio_builder().enable_io().build_local(Default::default()).unwrap())
-    }
-
-    fn run<F: Future>(&self, future: F) -> F::Output {
-        self.0.block_on(future)
-    }
-
-    fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
-        tokio::task::coop::unconstrained(future)
-    }
-
-    fn yield_now() -> impl Future<Output = ()> + 'static {
-        tokio::task::yield_now()
-    }
-}
-
-pub(crate) struct TokioLocalSet(tokio::task::LocalSet, tokio::runtime::Runtime);
-
-impl Peer for TokioLocalSet {
-    const NAME: &'static str = "tokio LocalSet";
-
-    fn new(_: usize) -> Self {
-        Self(tokio::task::LocalSet::new(), tokio_builder().build().unwrap())
-    }
-
-    fn run<F: Future>(&self, future: F) -> F::Output {
-        self.0.block_on(&self.1, future)
-    }
-
-    fn unconstrained<F: Future>(future: F) -> impl Future<Output = F::Output> {
-        tokio::task::coop::unconstrained(future)
-    }
-
-    fn yield_now() -> impl Future<Output = ()> + 'static {
-        tokio::task::yield_now()
-    }
-}
-
-macro_rules! tokio_tasks {
-    ($($peer:ty)*) => {$(
-        impl Detach for $peer {
+        impl Detach for $Peer {
             fn detach(&self, future: impl Future<Output = ()> + 'static) {
                 tokio::task::spawn_local(future);
             }
         }
 
-        impl Spawn for $peer {
+        impl Spawn for $Peer {
             fn spawn<F>(&self, future: F) -> impl Future<Output = F::Output>
             where
                 F: Future + 'static,
@@ -202,14 +158,33 @@ macro_rules! tokio_tasks {
             }
         }
 
-        impl Timed for $peer {
+        impl Timed for $Peer {
             fn sleep(duration: Duration) -> impl Future<Output = ()> + 'static {
                 tokio::time::sleep(duration)
             }
         }
-    )*};
+    };
 }
-tokio_tasks!(Tokio TokioIo TokioLocalSet);
+tokio!(
+    /// The `LocalRuntime`, which came after the `LocalSet`.
+    Tokio(tokio::runtime::LocalRuntime),
+    "tokio",
+    Self(tokio_builder().build_local(Default::default()).unwrap()),
+    |parts, future| parts.0.block_on(future)
+);
+tokio!(
+    /// The same with its I/O driver, which costs those who don't need it.
+    TokioIo(tokio::runtime::LocalRuntime),
+    "tokio+io",
+    Self(tokio_builder().enable_io().build_local(Default::default()).unwrap()),
+    |parts, future| parts.0.block_on(future)
+);
+tokio!(
+    TokioLocalSet(tokio::task::LocalSet, tokio::runtime::Runtime),
+    "tokio LocalSet",
+    Self(tokio::task::LocalSet::new(), tokio_builder().build().unwrap()),
+    |parts, future| parts.0.block_on(&parts.1, future)
+);
 
 pub(crate) struct Smol(smol::LocalExecutor<'static>);
 
@@ -510,37 +485,31 @@ pub(crate) fn sweep<F: Future<Output = ()>>(
     }
 }
 
-/// futures' `FuturesUnordered`.
-pub(crate) struct Unordered;
+/// Sets of futures that their owner polls.
+macro_rules! set {
+    ($Crew:ident, $NAME:literal, $Set:ident) => {
+        pub(crate) struct $Crew;
 
-impl Crew for Unordered {
-    const NAME: &'static str = "FuturesUnordered";
+        impl Crew for $Crew {
+            const NAME: &'static str = $NAME;
 
-    fn new(_: usize) -> Self {
-        Self
-    }
+            fn new(_: usize) -> Self {
+                Self
+            }
 
-    fn crew<F: Future<Output = ()> + 'static>(&self, tasks: usize, mut make: impl FnMut() -> F) {
-        let set: FuturesUnordered<F> = (0..tasks).map(|_| make()).collect();
-        futures::executor::block_on(set.for_each(|()| async {}));
-    }
+            fn crew<F: Future<Output = ()> + 'static>(
+                &self,
+                tasks: usize,
+                mut make: impl FnMut() -> F,
+            ) {
+                let set: $Set<F> = (0..tasks).map(|_| make()).collect();
+                futures::executor::block_on(set.for_each(|()| async {}));
+            }
+        }
+    };
 }
-
-/// futures-buffered's `FuturesUnorderedBounded`.
-pub(crate) struct Buffered;
-
-impl Crew for Buffered {
-    const NAME: &'static str = "futures-buffered";
-
-    fn new(_: usize) -> Self {
-        Self
-    }
-
-    fn crew<F: Future<Output = ()> + 'static>(&self, tasks: usize, mut make: impl FnMut() -> F) {
-        let set: FuturesUnorderedBounded<F> = (0..tasks).map(|_| make()).collect();
-        futures::executor::block_on(set.for_each(|()| async {}));
-    }
-}
+set!(Unordered, "FuturesUnordered", FuturesUnordered);
+set!(Buffered, "futures-buffered", FuturesUnorderedBounded);
 
 /// embassy has no join handles, and its executor and tasks are static: what a crew needs is leaked.
 pub(crate) struct Embassy;

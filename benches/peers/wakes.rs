@@ -8,9 +8,9 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) fn rows() -> Vec<Row> {
@@ -159,12 +159,26 @@ fn woken_from_beside<B: Batch<On: Detach>, Fut: Future<Output = ()> + 'static>(
     })
 }
 
-/// Another thread that gets a task's waker, and does something with it.
-fn thread_with_waker<T: Send + 'static>(
-    f: impl FnOnce(Waker) -> T + Send + 'static,
-) -> (Sender<Waker>, JoinHandle<T>) {
+/// Gives another thread the waker of a task that is polled until `over`; returns what `abroad` does.
+fn with_waker_abroad<T: Send + 'static>(
+    crew: &impl Crew,
+    abroad: impl FnOnce(Waker) -> T + Send + 'static,
+    over: impl Fn() -> bool + 'static,
+) -> T {
     let (sender, receiver) = channel();
-    (sender, thread::spawn(move || f(receiver.recv().unwrap())))
+    let thread = thread::spawn(move || abroad(receiver.recv().unwrap()));
+    let mut task = Some((sender, over));
+    crew.crew(1, || {
+        let (sender, over) = task.take().unwrap();
+        let mut sender = Some(sender);
+        poll_fn(move |cx| {
+            if let Some(sender) = sender.take() {
+                sender.send(cx.waker().clone()).unwrap();
+            }
+            if over() { Poll::Ready(()) } else { Poll::Pending }
+        })
+    });
+    thread.join().unwrap()
 }
 
 /// Calls `$add` for all who have a task that another thread may wake: monoio's may not, unless it
@@ -215,27 +229,17 @@ fn floods<C: Crew>(row: Row) -> Row {
         let crew = C::new(1);
         move || {
             let woken = Arc::new(AtomicU64::new(0));
-            let all = woken.clone();
-            let (sender, thread) = thread_with_waker(move |waker| {
+            let (all, seen) = (woken.clone(), woken.clone());
+            let abroad = move |waker: Waker| {
                 let start = thread_cpu();
                 (1..n).for_each(|_| waker.wake_by_ref());
                 let end = thread_cpu();
                 all.store(n, Release);
                 waker.wake();
                 end - start
-            });
-            let mut sender = Some(sender);
-            let seen = woken.clone();
-            crew.crew(1, || {
-                let (mut sender, seen) = (sender.take(), seen.clone());
-                poll_fn(move |cx| {
-                    if let Some(sender) = sender.take() {
-                        sender.send(cx.waker().clone()).unwrap();
-                    }
-                    if seen.load(Acquire) == n { Poll::Ready(()) } else { Poll::Pending }
-                })
-            });
-            Done { sum: woken.load(Acquire), measured: thread.join().unwrap(), but: None }
+            };
+            let measured = with_waker_abroad(&crew, abroad, move || seen.load(Acquire) == n);
+            Done { sum: woken.load(Acquire), measured, but: None }
         }
     })
 }
@@ -289,25 +293,15 @@ fn ping_pongs<C: Crew>(row: Row) -> Row {
         let crew = C::new(1);
         move || {
             let table = Arc::new(Table::default());
-            let other = table.clone();
-            let (sender, thread) =
-                thread_with_waker(move |waker| other.play(n, || waker.wake_by_ref()));
-            let mut sender = Some(sender);
-            crew.crew(1, || {
-                let (mut sender, table) = (sender.take(), table.clone());
-                poll_fn(move |cx| {
-                    if let Some(sender) = sender.take() {
-                        sender.send(cx.waker().clone()).unwrap();
-                    }
-                    let turn = table.pong.load(Acquire);
-                    if turn == n {
-                        return Poll::Ready(());
-                    }
-                    table.ping.store(turn + 1, Release);
-                    Poll::Pending
-                })
+            let (other, own) = (table.clone(), table.clone());
+            let abroad = move |waker: Waker| other.play(n, || waker.wake_by_ref());
+            with_waker_abroad(&crew, abroad, move || {
+                let turn = own.pong.load(Acquire);
+                if turn < n {
+                    own.ping.store(turn + 1, Release);
+                }
+                turn == n
             });
-            thread.join().unwrap();
             Done::sum(table.pong.load(Acquire))
         }
     })
@@ -336,20 +330,9 @@ fn asleeps<C: Crew>(row: Row) -> Row {
         let crew = C::new(1);
         move || {
             let bed = Arc::new(Bed::new());
-            let other = bed.clone();
-            let (sender, thread) =
-                thread_with_waker(move |waker| other.call(n, || waker.wake_by_ref()));
-            let mut sender = Some(sender);
-            crew.crew(1, || {
-                let (mut sender, bed) = (sender.take(), bed.clone());
-                poll_fn(move |cx| {
-                    if let Some(sender) = sender.take() {
-                        sender.send(cx.waker().clone()).unwrap();
-                    }
-                    if bed.all_woken(n) { Poll::Ready(()) } else { Poll::Pending }
-                })
-            });
-            thread.join().unwrap();
+            let (other, own) = (bed.clone(), bed.clone());
+            let abroad = move |waker: Waker| other.call(n, || waker.wake_by_ref());
+            with_waker_abroad(&crew, abroad, move || own.all_woken(n));
             bed.done()
         }
     })
