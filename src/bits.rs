@@ -70,19 +70,24 @@ impl BitSet {
 }
 
 #[cfg(all(test, not(gondola_loom)))]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    #[test]
-    fn agrees_with_a_btree_set() {
+    /// The same numbers each time.
+    pub(crate) fn xorshift() -> impl FnMut() -> usize {
         let mut seed = 0x5eed_u64;
-        let mut random = move || {
+        move || {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
             seed as usize
-        };
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_btree_set() {
+        let mut random = xorshift();
         for len in [1, 2, 63, 64, 65, 130, 4_096, 4_097, 262_145] {
             let (set, mut model) = (BitSet::full(len), BTreeSet::from_iter(0..len));
             for _ in 0..2 {

@@ -1,6 +1,7 @@
 //! The block by itself, without any future. `models.rs` is about what threads do to each other.
 
 use super::*;
+use crate::bits::tests::xorshift;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize as Count;
@@ -104,13 +105,7 @@ fn a_turn_is_a_snapshot_in_ascending_order() {
 
 #[test]
 fn turns_agree_with_a_btree_set() {
-    let mut seed = 0x5eed_u64;
-    let mut random = move || {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed as usize
-    };
+    let mut random = xorshift();
     for tags in SIZES.into_iter().chain([4_032, 4_033]) {
         let (wakes, _) = wakes(tags);
         for _ in 0..20 {
