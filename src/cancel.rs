@@ -15,20 +15,17 @@
 //!    it set goes through the lock.
 #![deny(unsafe_code)]
 
-use crate::error::{Payload, keep_first, resume_first};
+use crate::budget::WAKES_PER_LOCK;
 use crate::list::{List, Nodes};
+use crate::panic::Contained;
 use crate::pin::with_pinned_future;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use slab::Slab;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
-
-/// Wakers taken out per locking, when a token is cancelled.
-const CHUNK: usize = 32;
 
 /// Says, to whoever asks or waits, that something shall end.
 ///
@@ -90,20 +87,18 @@ impl Tree {
 
     /// Wakes everybody in `firing`. A waker that panics keeps none of the others asleep.
     fn fire(&self) {
-        let mut panicked: Option<Payload> = None;
+        let mut contained = Contained::default();
         loop {
-            let mut chunk: [Option<Waker>; CHUNK] = [const { None }; CHUNK];
+            let mut chunk: [Option<Waker>; WAKES_PER_LOCK] = [const { None }; WAKES_PER_LOCK];
             let count = self.lock().take_firing(&mut chunk);
             for waker in chunk.into_iter().flatten() {
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                    keep_first(&mut panicked, payload);
-                }
+                contained.run(|| waker.wake());
             }
-            if count < CHUNK {
+            if count < WAKES_PER_LOCK {
                 break;
             }
         }
-        resume_first(panicked);
+        contained.resume();
     }
 }
 
@@ -208,9 +203,9 @@ impl State {
         waiters.remove(key)
     }
 
-    fn take_firing(&mut self, chunk: &mut [Option<Waker>; CHUNK]) -> usize {
+    fn take_firing(&mut self, chunk: &mut [Option<Waker>; WAKES_PER_LOCK]) -> usize {
         let mut count = 0;
-        while count < CHUNK {
+        while count < WAKES_PER_LOCK {
             let Some(key) = self.waiters.unlink_front(&mut self.firing) else { break };
             chunk[count] = self.waiters.get_mut(key).waker.take();
             count += 1;

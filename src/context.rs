@@ -1,6 +1,7 @@
 //! The runtime that is entered on this thread: how leaf futures reach the scheduler.
 #![forbid(unsafe_code)]
 
+use crate::budget;
 use crate::error::NO_RUNTIME;
 use crate::sched::Core;
 use std::cell::RefCell;
@@ -22,21 +23,13 @@ pub(crate) fn current() -> Rc<Core> {
     try_current().expect(NO_RUNTIME)
 }
 
-/// Counts polls inside one task (those of a batch's items) towards the next look at the reactor.
-pub(crate) fn charge(polls: usize) {
-    let _ = CURRENT.try_with(|current| {
-        if let Some(core) = &*current.borrow() {
-            core.polls.set(core.polls.get() + polls);
-        }
-    });
-}
-
 /// Makes `core` the current runtime for the guard's life; scopes nest, last in, first out.
 pub(crate) fn enter(core: &Rc<Core>) -> Entered {
     let swap = |current: &RefCell<_>| current.replace(Some(core.clone()));
     Entered {
         outer: CURRENT.try_with(swap).ok().flatten(),
         was_entered: core.reactor.set_entered(true),
+        _budget: budget::enter(core.number),
         core: core.clone(),
     }
 }
@@ -45,6 +38,7 @@ pub(crate) struct Entered {
     core: Rc<Core>,
     outer: Option<Rc<Core>>,
     was_entered: bool,
+    _budget: budget::Outer,
 }
 
 impl Drop for Entered {

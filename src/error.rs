@@ -1,15 +1,12 @@
 //! The error types that tasks and runtimes share; each gives back what it was given.
 #![forbid(unsafe_code)]
 
+use crate::budget::MAX_SLOTS;
+use crate::panic::Payload;
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
-use std::task::Waker;
-
-/// What a panic carries.
-pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// Why a task has no output: it panicked, or it was cancelled.
 ///
@@ -197,36 +194,6 @@ impl<F> fmt::Display for TrySpawnError<F> {
 
 impl<F> Error for TrySpawnError<F> {}
 
-/// Drops a panic's payload, whose own destructor may panic, once.
-pub(crate) fn dispose(payload: Payload) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        #[expect(clippy::mem_forget, reason = "its destructor would panic once more, for ever")]
-        std::mem::forget(second);
-    }
-}
-
-/// Keeps the first of several panics, and drops the others harmlessly.
-pub(crate) fn keep_first(first: &mut Option<Payload>, payload: Payload) {
-    match first {
-        None => *first = Some(payload),
-        Some(_) => dispose(payload),
-    }
-}
-
-/// Lets the first of several contained panics go on, unless this thread is unwinding already.
-pub(crate) fn resume_first(first: Option<Payload>) {
-    match first {
-        Some(payload) if !std::thread::panicking() => resume_unwind(payload),
-        Some(payload) => dispose(payload),
-        None => {}
-    }
-}
-
-/// Wakes from a place that unwinding may pass: a second panic there would abort the process.
-pub(crate) fn wake_in_passing(waker: Waker) {
-    resume_first(catch_unwind(AssertUnwindSafe(|| waker.wake())).err());
-}
-
 pub(crate) const NO_RUNTIME: &str = "no gondola runtime is entered on this thread";
 
 /// A ring must have between 1 and 2^20 slots. Arrives inside the `io::Error` (kind
@@ -244,9 +211,6 @@ pub struct SlotsOutOfRange {
     /// The number that was asked for.
     pub slots: usize,
 }
-
-/// The largest ring, of a runtime or of a batch.
-pub(crate) const MAX_SLOTS: usize = 1 << 20;
 
 impl fmt::Display for SlotsOutOfRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

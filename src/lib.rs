@@ -3,9 +3,11 @@
 
 // The floors of the house: each module uses those above it only.
 mod bits; // 0
+mod budget;
 mod clock;
 mod error;
 mod list;
+mod panic;
 mod pin;
 mod sync;
 mod sys;
@@ -25,6 +27,7 @@ mod context; // 4
 
 pub mod batch; // 6, on 0, 1 and `cancel` only, but for one number that it tells `context`
 mod cancel; // 5
+mod coop;
 mod join;
 pub mod net;
 mod runtime;
@@ -33,6 +36,7 @@ pub mod time;
 
 pub use batch::{BatchError, ErrorKind, OnError, Stop, batch};
 pub use cancel::{CancellationToken, Cancelled, DropGuard, RunUntilCancelled};
+pub use coop::{ConsumeBudget, consume_budget};
 pub use error::{JoinError, SlotsOutOfRange, TrySpawnError, TrySpawnErrorKind};
 pub use join::JoinHandle;
 pub use runtime::{Builder, Runtime, block_on};

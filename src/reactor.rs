@@ -17,6 +17,9 @@
 //!    loses no edge, and leaves the rest of `due` to the next look.
 #![forbid(unsafe_code)]
 
+use crate::budget::EVENTS_PER_LOOK;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::budget::PRECISE_BELOW;
 use crate::wake::{Bell, vtable};
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
@@ -29,10 +32,6 @@ use std::time::Duration;
 
 const HALF: u32 = usize::BITS / 2;
 const BELL: Token = Token(usize::MAX);
-const EVENTS_PER_LOOK: usize = 256;
-
-/// I/O operations that one poll of a top-level task may complete before it has to yield.
-const BUDGET: u32 = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -47,8 +46,6 @@ pub(crate) struct Reactor {
     generation: Cell<usize>,
     ticket: Cell<usize>,
     due: RefCell<VecDeque<Waker>>,
-    budget: Cell<u32>,
-    spent: Cell<usize>,
     /// Whether the runtime of this reactor is entered.
     entered: Cell<bool>,
     allows_sources: bool,
@@ -97,8 +94,6 @@ impl Reactor {
             generation: Cell::new(0),
             ticket: Cell::new(0),
             due: RefCell::new(VecDeque::new()),
-            budget: Cell::new(0),
-            spent: Cell::new(0),
             entered: Cell::new(false),
             allows_sources,
         };
@@ -206,27 +201,6 @@ impl Reactor {
         drop(old);
     }
 
-    /// Starts the budget of one poll of a top-level task.
-    #[inline(always)]
-    pub(crate) fn refill_budget(&self) {
-        self.budget.set(BUDGET);
-    }
-
-    /// Whether the present poll may do one more operation.
-    pub(crate) fn has_budget(&self) -> bool {
-        self.budget.get() > 0
-    }
-
-    pub(crate) fn spend_budget(&self) {
-        self.budget.set(self.budget.get().saturating_sub(1));
-        self.spent.set(self.spent.get() + 1);
-    }
-
-    /// The operations since the last call.
-    pub(crate) fn take_spent(&self) -> usize {
-        self.spent.take()
-    }
-
     /// Not under virtual time, which could not tell when to advance.
     pub(crate) fn allows_sources(&self) -> bool {
         self.allows_sources
@@ -331,7 +305,6 @@ fn wait_precisely(
     events: &mut Events,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
-    const PRECISE_BELOW: Duration = Duration::from_millis(10);
     match timeout {
         Some(rest) if !rest.is_zero() && rest < PRECISE_BELOW => {
             if crate::sys::wait_for_events(poll, rest)? {

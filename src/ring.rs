@@ -11,12 +11,11 @@
 #![forbid(unsafe_code)]
 
 use crate::bits::BitSet;
-use crate::error::{keep_first, resume_first, wake_in_passing};
 use crate::list::{List, Nodes};
+use crate::panic::{Contained, wake_in_passing};
 use crate::task_box::{Joint, TaskBox};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
 pub(crate) struct Ring {
@@ -191,19 +190,16 @@ impl Ring {
     /// Drops every task, in seat order; from now on nothing is placed.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        let mut panicked = None;
-        let mut contain = |result: std::thread::Result<()>| {
-            result.unwrap_or_else(|payload| keep_first(&mut panicked, payload));
-        };
-        for seat in 0..self.seats.len() {
+        let mut contained = Contained::default();
+        for seat in &self.seats {
             // Out of its seat first: the drop may call anything.
-            contain(catch_unwind(AssertUnwindSafe(|| drop(self.seats[seat].take()))));
+            contained.drop(seat.take());
         }
         // Who still waits for a seat, under another executor, learns that there will be none.
         while let Some(waker) = self.promise(usize::MAX) {
-            contain(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+            contained.run(|| waker.wake());
         }
-        resume_first(panicked);
+        contained.resume();
     }
 }
 

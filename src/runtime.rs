@@ -1,9 +1,10 @@
 //! Runtimes: built, entered, left and shut down here. What runs when is `sched.rs`'s business.
 #![forbid(unsafe_code)]
 
+use crate::budget::{self, DEFAULT_SLOTS, MAX_SLOTS};
 use crate::clock::Clock;
 use crate::context;
-use crate::error::{MAX_SLOTS, SlotsOutOfRange};
+use crate::error::SlotsOutOfRange;
 use crate::reactor::Reactor;
 use crate::ring::Ring;
 use crate::sched::{Core, Turn, drive, revolution};
@@ -15,8 +16,6 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
-
-const DEFAULT_SLOTS: usize = 1024;
 
 /// Runs a future to its end on this thread, on a runtime of its own with 1024 slots.
 ///
@@ -121,7 +120,7 @@ impl Runtime {
     }
 
     /// One revolution, without sleeping: polls each ready task once. If nobody is ready then, or
-    /// about 64 polls after the last time, it also looks at I/O and timers. For tests, for
+    /// 128 polls and operations after the last time, it also looks at I/O and timers. For tests, for
     /// teaching, and for a runtime that is a guest in another loop. Virtual time stands still.
     ///
     /// # Errors
@@ -257,7 +256,8 @@ impl Builder {
             ring: Rc::new(Ring::new(slots)),
             timers: Rc::new(Timers::new(Clock::new(virtual_time))),
             reactor: Rc::new(reactor),
-            polls: Cell::new(0),
+            looked_at: Cell::new(0),
+            number: budget::number_runtime(),
         };
         Ok(Runtime { core: Rc::new(core) })
     }

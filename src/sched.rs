@@ -1,6 +1,7 @@
 //! The revolution: the whole scheduling policy, in one function.
 #![forbid(unsafe_code)]
 
+use crate::budget::{self, STEPS};
 use crate::reactor::{Reactor, ReactorBell};
 use crate::ring::Ring;
 use crate::timer::Timers;
@@ -12,17 +13,16 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Polls between two looks at I/O and timers while there is work: a look costs about 100 ns, a
-/// poll a few.
-const POLLS_PER_LOOK: usize = 64;
-
 /// What a runtime consists of. Sockets, sleeps and handles hold on to the part that they use.
 pub(crate) struct Core {
     pub(crate) wakes: Rc<Wakes<ReactorBell>>,
     pub(crate) ring: Rc<Ring>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) reactor: Rc<Reactor>,
-    pub(crate) polls: Cell<usize>,
+    /// The odometer at the last look at I/O and timers.
+    pub(crate) looked_at: Cell<u32>,
+    /// Which one it is, among those of this thread.
+    pub(crate) number: u32,
 }
 
 /// What one revolution did.
@@ -74,12 +74,12 @@ pub(crate) fn revolution(
     root: &mut Option<Root<'_>>,
     sleep: bool,
 ) -> io::Result<Turn> {
-    let Core { wakes, ring, timers, reactor, polls } = core;
+    let Core { wakes, ring, timers, reactor, looked_at, .. } = core;
     let mut turn = Turn { woken_outside: wakes.drain(), ..Turn::default() };
 
     // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next revolution.
     for (slot, waker) in wakes.turn() {
-        reactor.refill_budget();
+        budget::refill();
         let cx = &mut Context::from_waker(&waker);
         let poll = match root {
             _ if slot < ring.slots() => ring.poll(slot, cx),
@@ -97,11 +97,11 @@ pub(crate) fn revolution(
     // The root future is done: its caller goes on, and does not sleep first.
     let sleep = sleep && root.is_some();
 
-    // 2. I/O and timers: when idle, and after a number of polls even if never idle. Batches have
-    //    charged the polls of their items to `polls`; an I/O operation counts like a poll.
-    polls.set(polls.get() + turn.polled + reactor.take_spent());
-    if !wakes.any_ready() || polls.get() >= POLLS_PER_LOOK {
-        polls.set(0);
+    // 2. I/O and timers: when idle, and after a number of steps even if never idle. What the tasks
+    //    did inside, their batches and operations have counted.
+    let now = budget::count(turn.polled as u32);
+    if !wakes.any_ready() || now.wrapping_sub(looked_at.get()) >= STEPS {
+        looked_at.set(now);
         turn.fired = timers.fire_due();
         reactor.dispatch();
         // 3. Sleep, if nobody can run: from here to the wait no user code runs.

@@ -10,15 +10,15 @@
 //! User code (poll, drop) runs while the batch is borrowed; but nothing that it can reach leads
 //! here, for wakers name only the shared block.
 
-use crate::error::{keep_first, resume_first};
+use crate::panic::Contained;
 use std::future::Future;
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub(crate) struct Slots<F> {
     slots: Box<[Slot<F>]>,
+    /// The first of the vacant slots.
     vacant: usize,
     taken: usize,
 }
@@ -30,6 +30,9 @@ struct Slot<F> {
 }
 
 const VACANT: usize = 1 << (usize::BITS - 1);
+
+/// The indices of items are below this: the bit above them says that a slot is vacant.
+pub(crate) const MAX_ITEMS: usize = VACANT;
 
 impl<F> Slots<F> {
     pub(crate) fn new(count: usize) -> Self {
@@ -45,44 +48,76 @@ impl<F> Slots<F> {
         self.taken
     }
 
-    /// Places a future in a vacant slot, which there must be, and returns the slot.
-    #[inline]
-    pub(crate) fn place(&mut self, item: usize, future: F) -> usize {
-        assert!(item & VACANT == 0, "on 32 bits, a batch ends after 2^31 items");
+    pub(crate) fn is_taken(&self, slot: usize) -> bool {
+        self.slots[slot].state & VACANT == 0
+    }
+
+    pub(crate) fn vacant(&self) -> usize {
+        self.slots.len() - self.taken
+    }
+
+    /// The slot that the next future comes into. There must be a vacant one.
+    #[inline(always)]
+    pub(crate) fn next(&self) -> usize {
+        self.vacant
+    }
+
+    /// Places a future in the next slot, and polls it for the first time.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, item: usize, future: F, cx: &mut Context<'_>) -> Poll<F::Output>
+    where
+        F: Future,
+    {
+        debug_assert!(item < MAX_ITEMS, "the index of an item");
         let at = self.vacant;
         let slot = &mut self.slots[at];
         self.vacant = slot.state & !VACANT;
         slot.future.write(future);
         slot.state = item;
         self.taken += 1;
-        at
+        // SAFETY: the slot has just been taken.
+        unsafe { self.poll_taken(at, cx) }
     }
 
-    /// Polls the future in a slot; once it is ready, drops it. `None` for a stale wake.
+    /// Polls the future in a slot, and names its item. `None` for a stale wake.
     #[inline(always)]
     pub(crate) fn poll(
         &mut self,
         at: usize,
         cx: &mut Context<'_>,
-    ) -> Option<Poll<(usize, F::Output)>>
+    ) -> Option<(usize, Poll<F::Output>)>
     where
         F: Future,
     {
-        let slot = &mut self.slots[at];
-        let item = slot.state;
+        let item = self.slots[at].state;
         if item & VACANT != 0 {
             return None;
         }
+        // SAFETY: the slot is taken.
+        Some((item, unsafe { self.poll_taken(at, cx) }))
+    }
+
+    /// Polls the future in a slot; once it is ready, drops it.
+    ///
+    /// # Safety
+    /// There is such a slot, and it is taken.
+    #[inline(always)]
+    unsafe fn poll_taken(&mut self, at: usize, cx: &mut Context<'_>) -> Poll<F::Output>
+    where
+        F: Future,
+    {
+        // SAFETY: the caller's promise.
+        let slot = unsafe { self.slots.get_unchecked_mut(at) };
         // SAFETY: the slot is taken, so its future is alive (invariant 1) and stays where it is
         // until it is dropped (invariant 2).
         let future = unsafe { Pin::new_unchecked(slot.future.assume_init_mut()) };
-        let Poll::Ready(output) = future.poll(cx) else { return Some(Poll::Pending) };
+        let Poll::Ready(output) = future.poll(cx) else { return Poll::Pending };
         slot.state = VACANT | std::mem::replace(&mut self.vacant, at);
         self.taken -= 1;
         // SAFETY: the slot was taken until just now: its future is alive, and dropped once
         // (invariant 1).
         unsafe { slot.future.assume_init_drop() };
-        Some(Poll::Ready((item, output)))
+        Poll::Ready(output)
     }
 
     /// Drops the future in a slot, if there is one, and tells whose it is.
@@ -102,14 +137,11 @@ impl<F> Slots<F> {
     /// Drops every future, in the order of the slots, and tells whose they were. If destructors
     /// panic, the first of the panics goes on once all have run.
     pub(crate) fn clear(&mut self, mut dropping: impl FnMut(usize)) {
-        let mut panicked = None;
+        let mut contained = Contained::default();
         for at in 0..self.slots.len() {
-            let vacate = AssertUnwindSafe(|| self.vacate(at, &mut dropping));
-            if let Err(payload) = catch_unwind(vacate) {
-                keep_first(&mut panicked, payload);
-            }
+            contained.run(|| self.vacate(at, &mut dropping));
         }
-        resume_first(panicked);
+        contained.resume();
     }
 }
 

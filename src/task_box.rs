@@ -31,7 +31,8 @@
 //!    joiner's wake), no reference into the box is alive, except the future's own.
 //! 5. `vtable` belongs to the type of the present occupant; `capacity` to the allocation.
 
-use crate::error::{JoinError, Payload, dispose, wake_in_passing};
+use crate::error::JoinError;
+use crate::panic::{Payload, dispose, wake_in_passing};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, UnsafeCell};
 use std::future::Future;

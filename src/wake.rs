@@ -355,6 +355,21 @@ impl<B: Bell> Wakes<B> {
         self.head().set(page, 1 << (tag % WORD));
     }
 
+    /// The waker of a tag, for a poll that no wake has asked for: the first one.
+    #[inline(always)]
+    pub(crate) fn waker_of(&self, tag: usize) -> LentWaker<'_> {
+        assert!(tag < self.head().tags, "no such tag");
+        // SAFETY: there is such a tag, so there is its page.
+        unsafe { self.waker(tag / WORD, tag % WORD) }
+    }
+
+    /// Whether another thread has woken something since the last [`drain`](Self::drain). A wake
+    /// that happens before this call is seen.
+    #[inline(always)]
+    pub(crate) fn any_remote(&self) -> bool {
+        self.head().shared.summary.load(Ordering::Relaxed) != 0
+    }
+
     #[inline(always)]
     pub(crate) fn any_ready(&self) -> bool {
         self.head().summaries[usize::from(self.head().waking.get())].get() != 0

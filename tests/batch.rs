@@ -3,7 +3,7 @@
 mod support;
 
 use futures::future::poll_fn;
-use gondola::batch::{Parts, Run};
+use gondola::batch::{BatchError, Run};
 use gondola::time::{now, sleep};
 use gondola::{
     CancellationToken, ErrorKind, OnError, Runtime, Stop, batch, block_on, try_spawn, yield_now,
@@ -58,7 +58,7 @@ fn all_items_run_with_at_most_k_futures_alive() {
                 let guard = alive.one();
                 async move {
                     let _guard = guard;
-                    for _ in 0..item % 3 {
+                    for _ in 0..=item % 3 {
                         yield_now().await;
                     }
                     sum_ref.set(sum_ref.get() + item);
@@ -98,7 +98,7 @@ fn started_until_failure(
     k: usize,
     fails: usize,
     group: usize,
-) -> (usize, Parts<std::ops::Range<usize>, usize>) {
+) -> (usize, Box<BatchError<std::ops::Range<usize>, usize>>) {
     let started = Cell::new(0);
     let started_ref = &started;
     let run = batch(0..100).limit(k).try_for_each(|item| {
@@ -109,7 +109,7 @@ fn started_until_failure(
         }
     });
     let error = simulate(run).unwrap_err();
-    (started.get(), error.into_parts())
+    (started.get(), error)
 }
 
 #[test]
@@ -132,17 +132,113 @@ fn the_law_no_item_starts_in_or_after_the_turn_of_a_failure() {
 }
 
 #[test]
-fn an_item_that_fails_in_its_first_poll_starts_k_at_most() {
-    for k in [1, 5, 64, 65] {
-        let started = Cell::new(0);
-        let run = batch(0..1_000).limit(k).try_for_each(|item| {
-            started.set(started.get() + 1);
-            async move { if item == 0 { Err("at once") } else { pending().await } }
+fn to_pull_is_to_begin_and_items_begin_in_their_order() {
+    for k in [1, 2, 4, 63, 64, 65, 130] {
+        let trace = RefCell::new(Vec::new());
+        let items = (0..300).inspect(|&item| trace.borrow_mut().push(("pulled", item)));
+        let run = batch(items).limit(k).for_each(|item| {
+            trace.borrow_mut().push(("called", item));
+            let trace = &trace;
+            async move {
+                trace.borrow_mut().push(("begun", item));
+                for _ in 0..item % 4 {
+                    yield_now().await;
+                }
+            }
         });
-        let error = block_on(run).unwrap_err();
-        assert_eq!(started.get(), k);
-        assert_eq!((error.index(), error.cut_off().len()), (Some(0), k - 1));
-        assert_eq!(error.into_rest(), k..1_000);
+        block_on(run).unwrap();
+        let expected =
+            (0..300).flat_map(|item| ["pulled", "called", "begun"].map(|what| (what, item)));
+        assert!(trace.into_inner().into_iter().eq(expected), "K = {k}");
+    }
+}
+
+#[test]
+fn nothing_begins_after_an_item_that_fails_in_its_first_poll() {
+    for k in [1, 2, 5, 64, 65, 1_000] {
+        for fails in [0, k / 2] {
+            let begun = Cell::new(0);
+            let run = batch(0..5_000).limit(k).try_for_each(async |item| {
+                begun.set(begun.get() + 1);
+                if item == fails { Err("at once") } else { pending().await }
+            });
+            let record = block_on(run).unwrap_err();
+            assert_eq!(
+                (begun.get(), record.pulled, record.index()),
+                (fails + 1, fails + 1, Some(fails))
+            );
+            assert!(record.cut_off.into_iter().eq(0..fails), "K = {k}");
+            assert_eq!(record.rest, fails + 1..5_000);
+        }
+    }
+}
+
+#[test]
+fn a_line_is_handled_before_the_next_one_is_read() {
+    // A source that blocks until its next line is there: the first line must not wait for nine more.
+    let (sender, lines) = std::sync::mpsc::channel();
+    let handled = Cell::new(0);
+    let source = std::iter::from_fn(|| {
+        if handled.get() == 20 {
+            return None;
+        }
+        sender.send(handled.get()).unwrap();
+        lines.recv().ok()
+    });
+    let run = batch(source).limit(10).for_each(async |line| {
+        assert_eq!(line, handled.get());
+        handled.set(line + 1);
+    });
+    block_on(run).unwrap();
+    assert_eq!(handled.get(), 20);
+}
+
+#[test]
+fn an_item_begun_in_the_turn_before_a_failure_is_the_last() {
+    // Item 0 fails at its third poll; item 1 is done at its second, and makes room for item 2.
+    let trace = Trace::default();
+    let run = batch(0..100).limit(2).try_for_each(|item| {
+        let trace = trace.clone();
+        let mut polls = 0;
+        poll_fn(move |cx| {
+            polls += 1;
+            trace.add(format!("{item}.{polls}"));
+            cx.waker().wake_by_ref();
+            match (item, polls) {
+                (0, 3) => Poll::Ready(Err(())),
+                (1, 2) => Poll::Ready(Ok(())),
+                _ => Poll::Pending,
+            }
+        })
+    });
+    let record = block_on(run).unwrap_err();
+    assert_eq!(trace.take(), "0.1 1.1 0.2 1.2 2.1 0.3 2.2");
+    assert_eq!((record.cut_off, record.rest), (vec![2], 3..100));
+}
+
+#[test]
+fn a_failure_that_another_thread_makes_visible_between_two_pulls_is_seen() {
+    for (k, at) in [(4, 2), (64, 40), (65, 64)] {
+        let (sender, receiver) = futures::channel::oneshot::channel::<&str>();
+        let (mut sender, mut receiver) = (Some(sender), Some(receiver));
+        let source = (0..1_000).inspect(|&item| {
+            if item == at {
+                let sender = sender.take().unwrap();
+                std::thread::spawn(move || sender.send("bad").unwrap()).join().unwrap();
+            }
+        });
+        let run = batch(source).limit(k).try_for_each(|item| {
+            let fails = (item == 0).then(|| receiver.take().unwrap());
+            async move {
+                match fails {
+                    Some(receiver) => Err(receiver.await.unwrap()),
+                    None => pending().await,
+                }
+            }
+        });
+        let record = block_on(run).unwrap_err();
+        // The item in hand is begun; it is the last.
+        assert_eq!((record.index(), record.pulled), (Some(0), at + 1), "K = {k}");
     }
 }
 
@@ -188,7 +284,7 @@ fn drain_lets_the_others_finish_and_counts_them() {
             sleep(MS * item).await;
             if item == 1 || item == 3 { Err(item * 10) } else { Ok(item) }
         });
-    let parts = simulate(run).unwrap_err().into_parts();
+    let parts = simulate(run).unwrap_err();
     assert_eq!(parts.kind, ErrorKind::Item);
     let errors: Vec<_> = parts.errors.iter().map(|error| (error.index, error.error)).collect();
     // 0 finishes first and makes room for 4; then 1 fails: 2, 3 and 4 are drained.
@@ -210,8 +306,8 @@ fn cancel_drops_the_others_in_slot_order_before_it_returns() {
     });
     let error = simulate(run).unwrap_err();
     assert_eq!(trace.take(), "3 0 1 2");
-    assert_eq!(error.cut_off(), [0, 1, 2]);
-    assert_eq!((error.pulled(), error.completed()), (4, 0));
+    assert_eq!(error.cut_off, [0, 1, 2]);
+    assert_eq!((error.pulled, error.completed()), (4, 0));
 }
 
 #[test]
@@ -221,12 +317,12 @@ fn collect_goes_on_and_keeps_the_errors() {
         if item % 3 == 0 { Err(item) } else { Ok(item) }
     });
     let error = simulate(run).unwrap_err();
-    let mut failed: Vec<_> = error.errors().iter().map(|error| error.index).collect();
+    let mut failed: Vec<_> = error.errors.iter().map(|error| error.index).collect();
     failed.sort_unstable();
     assert_eq!(failed, [0, 3, 6, 9]);
-    assert_eq!((error.completed(), error.cut_off().len()), (6, 0));
+    assert_eq!((error.completed(), error.cut_off.len()), (6, 0));
     assert!(error.is_completed(1) && !error.is_completed(3) && !error.is_completed(10));
-    let parts = error.into_parts();
+    let parts = error;
     assert_eq!(parts.rest, 10..10);
     let done: Vec<_> = parts.partial.into_iter().flatten().collect();
     assert_eq!(done, [1, 2, 4, 5, 7, 8]);
@@ -273,7 +369,7 @@ fn every_item_is_accounted_for_exactly_once() {
             for item in 0..n as usize {
                 assert_eq!(error.is_completed(item), all.contains(&item), "seed {seed}");
             }
-            let parts = error.into_parts();
+            let parts = error;
             all.extend(parts.errors.iter().map(|error| error.index));
             all.extend(&parts.cut_off);
             all.extend(parts.rest);
@@ -310,14 +406,14 @@ fn items_and_futures_may_borrow_the_callers_stack() {
 #[test]
 fn a_limit_of_zero_gives_the_source_back_and_no_items_are_no_trouble() {
     let error = block_on(batch(0..3).limit(0).map(|n| async move { n })).unwrap_err();
-    assert_eq!((error.kind(), error.pulled(), error.completed()), (ErrorKind::ZeroLimit, 0, 0));
+    assert_eq!((error.kind, error.pulled, error.completed()), (ErrorKind::ZeroLimit, 0, 0));
     assert_eq!(error.to_string(), "the limit of the batch is zero");
-    assert_eq!(error.into_rest(), 0..3);
+    assert_eq!(error.rest, 0..3);
     let error = block_on(batch(0..0).limit(0).for_each(|_| async {})).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ZeroLimit);
+    assert_eq!(error.kind, ErrorKind::ZeroLimit);
     block_on(batch(0..0).limit(5).for_each(|_| async {})).unwrap();
     let endless = batch(std::iter::repeat(1)).limit(usize::MAX).for_each(|_| async {});
-    let ErrorKind::LimitTooLarge { max } = block_on(endless).unwrap_err().kind() else {
+    let ErrorKind::LimitTooLarge { max } = block_on(endless).unwrap_err().kind else {
         panic!("it is too large");
     };
     // The largest limit is a limit.
@@ -379,33 +475,6 @@ fn woken_items_only_are_polled() {
 }
 
 #[test]
-fn one_poll_of_a_batch_ends_after_64_or_k_item_polls() {
-    for (k, most) in [(1, 64), (3, 64), (64, 64), (65, 65), (200, 200)] {
-        let polls = Cell::new(0);
-        let mut run = pin!(batch(0..10_000).limit(k).for_each(|_| {
-            let mut left = 3;
-            let polls = &polls;
-            poll_fn(move |cx| {
-                polls.set(polls.get() + 1);
-                left -= 1;
-                cx.waker().wake_by_ref();
-                if left == 0 { Poll::Ready(()) } else { Poll::Pending }
-            })
-        }));
-        let count = Arc::new(CountWakes::default());
-        let waker = Waker::from(count.clone());
-        let mut before = 0;
-        for round in 1..20 {
-            assert!(run.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            let polled = polls.get() - before;
-            before = polls.get();
-            assert!(polled <= most && polled + k > most / 2, "K = {k}: {polled} polls");
-            assert_eq!(count.count(), round, "it asks for more");
-        }
-    }
-}
-
-#[test]
 fn a_busy_batch_starves_neither_siblings_nor_timers() {
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
@@ -445,7 +514,7 @@ fn a_cancelled_token_ends_it_with_a_report() {
             let (result, ()) = futures::join!(run, cancel);
             (result, (now() - start).as_micros())
         });
-        let parts = result.unwrap_err().into_parts();
+        let parts = result.unwrap_err();
         // 0 and 1 are done; 2, 3 and 4 in flight.
         assert_eq!((parts.kind, parts.pulled), (ErrorKind::Cancelled, 5));
         if drain {
@@ -466,12 +535,12 @@ fn a_token_cancelled_beforehand_starts_nothing_and_one_cancelled_at_the_end_chan
     token.cancel();
     let error = block_on(batch(0..3).limit(2).cancel_on(&token).for_each(|_| async {}));
     let error = error.unwrap_err();
-    assert_eq!((error.kind(), error.pulled()), (ErrorKind::Cancelled, 0));
+    assert_eq!((error.kind, error.pulled), (ErrorKind::Cancelled, 0));
     assert_eq!(
         error.to_string(),
         "the batch was cancelled (0 completed, 0 failed, 0 cut off in flight)"
     );
-    assert_eq!(error.into_rest(), 0..3);
+    assert_eq!(error.rest, 0..3);
 
     // Cancelled by the last item. Where the source is known to be at its end, nothing is left to
     // do; where no slot was free to ask it, the report names the rest, which may turn out empty.
@@ -490,31 +559,42 @@ fn a_token_cancelled_beforehand_starts_nothing_and_one_cancelled_at_the_end_chan
             Ok(()) => assert!(known),
             Err(error) => {
                 assert!(!known);
-                assert_eq!((error.completed(), error.into_rest()), (3, 3..3));
+                assert_eq!((error.completed(), error.rest), (3, 3..3));
             }
         }
     }
 }
 
 #[test]
-fn a_token_cancelled_by_the_source_or_the_closure_stops_admission_at_once() {
-    for by_source in [true, false] {
+fn a_token_cancelled_while_an_item_is_begun_lets_it_begin_and_pulls_no_other() {
+    for (place, drain) in
+        ["source", "closure", "poll"].map(|place| [(place, false), (place, true)]).concat()
+    {
         let token = CancellationToken::new();
-        let started = Cell::new(0);
-        let items = (0..10).inspect(|&item| {
-            if by_source && item == 2 {
+        let polled = RefCell::new(Vec::new());
+        let at = |now, item| {
+            if now == place && item == 2 {
                 token.cancel();
             }
-        });
-        let run = batch(items).limit(8).cancel_on(&token).for_each(|item| {
-            started.set(started.get() + 1);
-            if !by_source && item == 2 {
-                token.cancel();
-            }
-            pending()
-        });
-        let error = block_on(run).unwrap_err();
-        assert_eq!((started.get(), error.cut_off().len()), (3, 3), "by source: {by_source}");
+        };
+        let on_error = OnError::Stop(if drain { Stop::Drain } else { Stop::Cancel });
+        let run = batch((0..10).inspect(|&item| at("source", item)))
+            .limit(8)
+            .on_error(on_error)
+            .cancel_on(&token)
+            .for_each(|item| {
+                at("closure", item);
+                let (polled, at) = (&polled, &at);
+                async move {
+                    polled.borrow_mut().push(item);
+                    at("poll", item);
+                    yield_now().await;
+                }
+            });
+        let record = block_on(run).unwrap_err();
+        assert_eq!(polled.into_inner(), [0, 1, 2], "{place}: each begun, in order");
+        let (cut_off, completed) = if drain { (vec![], 3) } else { (vec![0, 1, 2], 0) };
+        assert_eq!((record.completed(), record.cut_off, record.pulled), (completed, cut_off, 3));
     }
 }
 
@@ -533,7 +613,7 @@ fn a_failure_is_not_masked_by_the_cancel_that_it_causes() {
         }
     });
     let error = simulate(run).unwrap_err();
-    assert_eq!((error.kind(), error.error()), (ErrorKind::Item, Some(&"the cause")));
+    assert_eq!((error.kind, error.error()), (ErrorKind::Item, Some(&"the cause")));
 }
 
 fn panics<T>(f: impl FnOnce() -> T) -> String {
@@ -732,7 +812,7 @@ fn a_finished_batch_lets_go_of_its_parent() {
 #[test]
 fn a_parents_waker_may_drop_the_batch() {
     type Boxed = std::pin::Pin<
-        Box<dyn Future<Output = Result<(), gondola::BatchError<std::ops::Range<i32>, Infallible>>>>,
+        Box<dyn Future<Output = Result<(), Box<BatchError<std::ops::Range<i32>, Infallible>>>>>,
     >;
     let slot: Rc<RefCell<Option<Boxed>>> = Rc::default();
     let item_waker = Rc::new(RefCell::new(None::<Waker>));
@@ -783,7 +863,7 @@ fn an_interrupted_batch_resumes_without_skipping_anything() {
             }
         });
         let Err(error) = simulate(run) else { break };
-        let parts = error.into_parts();
+        let parts = error;
         let failed = parts.errors.iter().map(|error| error.index);
         todo.extend(failed.chain(parts.cut_off.iter().copied()).map(|index| items[index]));
         todo.extend(parts.rest);
@@ -792,20 +872,6 @@ fn an_interrupted_batch_resumes_without_skipping_anything() {
     let mut log = log.into_inner();
     log.sort_unstable();
     assert!(rounds > 2 && log.into_iter().eq(0..200));
-}
-
-#[test]
-fn summaries_are_errors_that_outlive_the_source() {
-    fn boxed() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let texts = [String::from("x")];
-        let run =
-            batch(&texts).limit(1).try_for_each(|text| async { text.parse::<u8>().map(drop) });
-        block_on(run).map_err(|error| error.summary())?;
-        Ok(())
-    }
-    let error = boxed().unwrap_err();
-    assert!(error.to_string().starts_with("item 0 failed: invalid digit"));
-    assert!(error.source().unwrap().is::<std::num::ParseIntError>());
 }
 
 #[test]

@@ -1020,7 +1020,7 @@ fn e2_a_destructor_may_use_everything_wherever_it_runs() {
                 Err::<(), ()>(())
             }
         });
-        assert_eq!(run.await.unwrap_err().cut_off().len(), 2);
+        assert_eq!(run.await.unwrap_err().cut_off.len(), 2);
         assert_eq!((used.get(), refused.get()), (10, 0));
         try_spawn(mortal(0)).unwrap().detach();
         yield_now().await;
@@ -1435,8 +1435,8 @@ fn k1_failures_free_their_slots_and_keep_the_limit() {
             let start = now();
             (run.await.unwrap_err(), now() - start)
         });
-        assert_eq!((error.kind(), error.errors().len()), (ErrorKind::Item, 100));
-        assert_eq!((error.completed(), error.cut_off().len()), (200, 0));
+        assert_eq!((error.kind, error.errors.len()), (ErrorKind::Item, 100));
+        assert_eq!((error.completed(), error.cut_off.len()), (200, 0));
         assert_eq!(alive.seen(), (0, k));
         // No slot stood empty: as K workers would, each of which takes the next item at once.
         let mut workers = vec![Duration::ZERO; k];
@@ -1475,7 +1475,7 @@ fn k6_an_error_of_the_source_ends_the_batch() {
     });
     let error = block_on(run).unwrap_err();
     assert_eq!(
-        (error.kind(), error.error(), error.index()),
+        (error.kind, error.error(), error.index()),
         (ErrorKind::Item, Some(&"source"), Some(5))
     );
 }

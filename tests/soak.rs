@@ -386,21 +386,20 @@ impl Drop for Flight {
 /// How many items the batch accounts for otherwise than they do themselves.
 fn misjudged<W, P>(
     ledger: &Ledger,
-    result: Result<W, BatchError<Range<usize>, Planned, P>>,
+    result: Result<W, Box<BatchError<Range<usize>, Planned, P>>>,
     outputs: impl FnOnce(Result<W, P>) -> Option<Vec<Option<usize>>>,
 ) -> usize {
     let fates = ledger.0.borrow();
     let mut told = vec![Fate::Done; fates.len()];
-    let outputs = outputs(result.map_err(|error| {
-        let parts = error.into_parts();
-        assert_eq!(parts.rest, parts.pulled..fates.len());
-        told[parts.pulled..].fill(Fate::Waiting);
-        let failed = parts.errors.iter().map(|failed| (failed.index, Fate::Failed));
-        for (index, fate) in failed.chain(parts.cut_off.iter().map(|&at| (at, Fate::CutOff))) {
+    let outputs = outputs(result.map_err(|record| {
+        assert_eq!(record.rest, record.pulled..fates.len());
+        told[record.pulled..].fill(Fate::Waiting);
+        let failed = record.errors.iter().map(|failed| (failed.index, Fate::Failed));
+        for (index, fate) in failed.chain(record.cut_off.iter().map(|&at| (at, Fate::CutOff))) {
             assert_eq!(told[index], Fate::Done, "item {index} is named twice, or was never pulled");
             told[index] = fate;
         }
-        parts.partial
+        record.partial
     }));
     if let Some(outputs) = outputs {
         for (index, fate) in told.iter().enumerate() {

@@ -69,7 +69,6 @@ fn run(
         .limit(options.limit)
         .on_error(options.on_error)
         .try_for_each(|(index, url)| {
-            // Here, not in the future, which might be cut off before its first poll.
             open.borrow_mut().insert(index, url.clone());
             let (succeeded, bytes, open, bar) = (&succeeded, &bytes, &open, &bar);
             async move {
@@ -86,13 +85,13 @@ fn run(
     bar.finish_and_clear();
 
     let (mut errors, mut cut_off, mut rest) = (Vec::new(), Vec::new(), None);
-    if let Err(error) = result {
-        if error.kind() != ErrorKind::Item {
+    if let Err(record) = result {
+        if record.kind != ErrorKind::Item {
+            let error = Box::<dyn Error>::from(record);
             eprintln!("fetch: {error}"); // Nothing was pulled: no ring has such a limit.
             return Ok(ExitCode::from(2));
         }
-        let parts = error.into_parts();
-        (errors, cut_off, rest) = (parts.errors, parts.cut_off, Some(parts.rest));
+        (errors, cut_off, rest) = (record.errors, record.cut_off, Some(record.rest));
     }
     errors.sort_by_key(|failed| failed.index);
     let (succeeded, bytes, open) = (succeeded.get(), bytes.get(), open.into_inner());

@@ -56,8 +56,7 @@ pub(crate) async fn measure(load: &Load, k: usize, time: Duration) -> io::Result
             slot_bytes.set(size_of_val(&item));
             item
         })
-        .await
-        .map_err(|error| io::Error::other(error.summary()))?;
+        .await?;
     let sample = meter.into_inner().sample;
     Ok(Sample { slot_bytes: slot_bytes.get(), ..sample })
 }

@@ -1,30 +1,37 @@
-//! How a batch that did not complete accounts for every item.
+//! The record of a batch that did not complete: it accounts for every item.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 /// Why a batch did not complete.
 ///
 /// ```
 /// use gondola::{ErrorKind, batch, block_on};
 ///
-/// let error = block_on(batch([1, 2]).limit(1).try_for_each(|_| async { Err("bad") }));
-/// assert_eq!(error.unwrap_err().kind(), ErrorKind::Item);
+/// let run = batch([1, 2]).limit(1).try_for_each(|_| async { Err("bad") });
+/// assert_eq!(block_on(run).unwrap_err().kind, ErrorKind::Item);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// At least one item failed.
     Item,
-    /// Its token was cancelled before it was done. What failed before, under `Collect`, or while
-    /// it was drained, is among the errors.
+    /// Its token was cancelled before it was done. Items that failed before, under `Collect`, or
+    /// while the batch was drained, are among the errors.
     Cancelled,
     /// The limit was 0. Nothing was pulled.
     ZeroLimit,
     /// The limit was larger than a ring can be. Nothing was pulled.
     LimitTooLarge {
         /// The largest ring: 2^20 slots.
+        max: usize,
+    },
+    /// The source has more items than there are indices. The batch has run the first `max` items
+    /// to their end, and begun no other. Only a machine of 32 bits gets there.
+    TooManyItems {
+        /// The most items of one batch: 2^31 on 32 bits, 2^63 on 64.
         max: usize,
     },
 }
@@ -34,337 +41,205 @@ pub enum ErrorKind {
 /// ```
 /// use gondola::{batch, block_on};
 ///
-/// let run = batch(["1", "x"]).limit(1).try_map(|text| async { text.parse::<u8>() });
-/// let failed = block_on(run).unwrap_err().errors()[0].clone();
+/// let run = batch(["1", "x"]).limit(1).try_map(async |text| text.parse::<u8>());
+/// let failed = block_on(run).unwrap_err().errors.remove(0);
 /// assert_eq!((failed.index, failed.error), (1, "x".parse::<u8>().unwrap_err()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ItemError<E> {
-    /// The item's position in the source, from 0.
+    /// The position of the item in the source, from 0.
     pub index: usize,
     /// What its future returned.
     pub error: E,
 }
 
-/// A batch that did not complete, and what became of each of its items.
+/// The record of a batch that did not complete: what became of each of its items.
 ///
-/// Items are named by their position in the source. Each is exactly one of: completed, failed
-/// ([`errors`](Self::errors)), [cut off](Self::cut_off) in flight, or in the
-/// [rest](Self::into_rest) of the source, which was never pulled. To resume, redo the second and
-/// the third and go on with the fourth.
+/// Items are named by their position in the source. Each of them has exactly one of four fates. It
+/// completed, it failed ([`errors`](Self::errors)), it was [cut off](Self::cut_off) in flight, or it
+/// is in the [rest](Self::rest) of the source and was never begun.
 ///
-/// By default a batch ends at the first turn that sees a failure, and reports every failure of
-/// that turn: there may be more than one.
+/// By default a batch ends in the turn in which the first item fails. The record has every failure
+/// of that turn, so there may be more than one.
+///
+/// ```
+/// use gondola::{batch, block_on, yield_now};
+///
+/// let run = batch(0..9).limit(3).try_map(async |n| {
+///     match n {
+///         0 => Ok("done"),
+///         1 => Err("bad"),
+///         _ => Ok({ yield_now().await; "never seen" }),
+///     }
+/// });
+/// let record = block_on(run).unwrap_err();
+/// assert_eq!((record.index(), record.error(), record.pulled), (Some(1), Some(&"bad"), 2));
+/// assert_eq!((record.completed(), record.partial), (1, vec![Some("done")]));
+/// assert_eq!((record.cut_off, record.rest), (vec![], 2..9)); // nothing was begun after the failure
+/// ```
 ///
 /// # Resuming
 ///
-/// `batch(items.enumerate())` tells the closure the index by which the record names the item. The
-/// rest of such a source goes on counting where it stopped:
+/// Do again what failed and what was cut off, and go on with the rest. The effects of an item that
+/// was cut off are unknown, so whatever is done again should bear it. Over `items.enumerate()` the
+/// closure knows the index by which the record names the item, and the rest of such a source goes
+/// on counting where it stopped:
 /// ```
 /// use gondola::{batch, block_on, yield_now};
 /// use std::cell::Cell;
 ///
 /// let pages = ["a", "b", "c", "d", "e"];
-/// let down = &Cell::new(true);
-/// let fetch = |(index, page)| async move {
+/// let down = Cell::new(true);
+/// let fetch = async |(index, page)| {
 ///     for _ in 0..index {
 ///         yield_now().await; // stands for some I/O
 ///     }
 ///     if page == "c" && down.get() { Err("down") } else { Ok(index) }
 /// };
-/// let error = block_on(batch(pages.into_iter().enumerate()).limit(2).try_map(fetch)).unwrap_err();
-/// let parts = error.into_parts();
-/// let failed = parts.errors.iter().map(|failed| failed.index);
-/// let again: Vec<usize> = failed.chain(parts.cut_off).collect();
+/// let record = block_on(batch(pages.into_iter().enumerate()).limit(2).try_map(fetch)).unwrap_err();
+/// let failed = record.errors.iter().map(|failed| failed.index);
+/// let again: Vec<usize> = failed.chain(record.cut_off).collect();
 /// assert_eq!(again, [2, 3]);
 ///
 /// down.set(false);
 /// let again = again.into_iter().map(|index| (index, pages[index]));
-/// let done = block_on(batch(again.chain(parts.rest)).limit(2).try_map(fetch));
+/// let done = block_on(batch(again.chain(record.rest)).limit(2).try_map(fetch));
 /// assert_eq!(done.unwrap(), [2, 3, 4]);
 /// ```
-/// The effects of an item that was cut off are unknown, so what is done again should bear it.
 /// The record of the second run counts its own items from 0; only the enumerated index goes on.
 ///
-/// Bookkeeping of what was started belongs in the closure's body, not in its future: the closure
-/// is called for every item that is pulled, but a future may be cut off before its first poll.
+/// # With `?`
 ///
-/// # As an error
-///
-/// As it holds the source, it is `'static` only where that is. For `?` into a boxed error, use
-/// [`summary`](Self::summary):
+/// It is not a [`std::error::Error`] itself, because it holds the source, which may borrow. `?` makes
+/// one of it, without the source and the outputs, in a function that returns `Box<dyn Error>`,
+/// `Box<dyn Error + Send + Sync>` or [`io::Error`] (of the kind of the item's error, if that is an
+/// `io::Error`). With the feature `anyhow` it does so for `anyhow::Error` as well. The error of an
+/// item may be whatever these boxes take: an `Error`, an `anyhow::Error`, a box or a string. The
+/// message has the whole chain of its sources.
 /// ```
 /// use gondola::{batch, block_on};
 ///
 /// fn run() -> Result<(), Box<dyn std::error::Error>> {
 ///     let texts = vec!["1".to_string(), "two".to_string(), "3".to_string()];
-///     block_on(batch(&texts).limit(2).try_for_each(|text| async move {
-///         text.parse::<u32>().map(drop)
-///     }))
-///     .map_err(|error| error.summary())?;
+///     block_on(batch(&texts).limit(2).try_for_each(async |text| text.parse::<u32>().map(drop)))?;
 ///     Ok(())
 /// }
 /// let message = run().unwrap_err().to_string();
 /// assert_eq!(message, "item 1 failed: invalid digit found in string \
 ///                      (1 completed, 1 failed, 0 cut off in flight)");
 /// ```
-pub struct BatchError<I, E, P = ()> {
-    parts: Box<Parts<I, E, P>>,
-}
-
-/// Everything that a [`BatchError`] knows, to be taken apart.
-///
-/// ```
-/// use gondola::batch::{Parts, batch};
-///
-/// let run = batch(0..9).limit(1);
-/// let run = run.try_map(|n| async move { if n < 2 { Ok(n) } else { Err("two") } });
-/// let Parts { pulled, partial, rest, .. } = gondola::block_on(run).unwrap_err().into_parts();
-/// assert_eq!((pulled, partial, rest), (3, vec![Some(0), Some(1)], 3..9));
-/// ```
 #[non_exhaustive]
-pub struct Parts<I, E, P = ()> {
+pub struct BatchError<I, E, P = ()> {
     /// Why it did not complete.
     pub kind: ErrorKind,
-    /// How many items were pulled: those below this index.
+    /// How many items were pulled from the source, and so begun: those below this index.
     pub pulled: usize,
-    /// The failed items, in the order in which they were taken in: the first one ended the batch,
-    /// unless it collects. Those of one turn come in the order of their slots, so the first is not
-    /// always the lowest.
+    /// The items that failed: the first one, then those of the same turn, then those that failed
+    /// while the batch was drained; all of the batch if it collects.
+    ///
+    /// They stand in the order in which the batch took them in. Those of one turn come in the order
+    /// of their slots, so the first is not always the lowest.
     pub errors: Vec<ItemError<E>>,
     /// The items that were dropped in flight, in ascending order. Their effects are unknown.
     pub cut_off: Vec<usize>,
-    /// What the verb had collected. For the maps, the outputs at their items' indices, up to the
-    /// last item that completed: `None` for one before it that did not.
+    /// What the verb had collected. For the maps: the outputs at their items' indices, up to the
+    /// last item that completed, and `None` for each one before it that did not.
     pub partial: P,
-    /// The rest of the source: see [`into_rest`](BatchError::into_rest).
+    /// The rest of the source: the items that were never pulled.
+    ///
+    /// It may have returned `None` already, if the batch ended after the end of the source. So
+    /// [`fuse`](Iterator::fuse) an iterator that would start anew.
     pub rest: I,
 }
 
 impl<I, E, P> BatchError<I, E, P> {
-    pub(super) fn new(mut parts: Parts<I, E, P>) -> Self {
-        // A heap, for it is 4 kB less of code than a sort: the smallest programs feel it.
-        parts.cut_off = std::collections::BinaryHeap::from(parts.cut_off).into_sorted_vec();
-        Self { parts: Box::new(parts) }
-    }
-
-    /// Why it did not complete.
-    ///
-    /// ```
-    /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.kind(), gondola::ErrorKind::Item);
-    /// ```
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        self.parts.kind
-    }
-
     /// The index of the first item that failed, in the order of [`errors`](Self::errors). `None` if
-    /// none did.
+    /// no item did.
     ///
     /// ```
     /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.index(), Some(1));
+    /// let record = block_on(batch(0..9).limit(3).try_for_each(async |n| Err(n))).unwrap_err();
+    /// assert_eq!(record.index(), Some(0));
     /// ```
     #[must_use]
     pub fn index(&self) -> Option<usize> {
-        self.parts.errors.first().map(|first| first.index)
+        self.errors.first().map(|first| first.index)
     }
 
-    /// The error of the first item that failed. `None` if none did.
+    /// The error of the first item that failed. `None` if no item did.
     ///
     /// ```
     /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.error(), Some(&"bad"));
+    /// let record = block_on(batch([7, 8]).limit(1).try_for_each(async |n| Err(n))).unwrap_err();
+    /// assert_eq!(record.error(), Some(&7));
     /// ```
     #[must_use]
     pub fn error(&self) -> Option<&E> {
-        self.parts.errors.first().map(|first| &first.error)
+        self.errors.first().map(|first| &first.error)
     }
 
-    /// All items that failed: the first one, then those of the same turn, whose errors are never
-    /// dropped, and those that failed while draining; all of the batch if it collects.
-    ///
-    /// Those of one turn come in the order of their slots, so the first is not always the lowest.
+    /// The error of the first item that failed, by value. `None` if no item did.
     ///
     /// ```
     /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.errors().len(), 1);
-    /// assert_eq!((error.errors()[0].index, error.errors()[0].error), (1, "bad"));
+    /// let record = block_on(batch([7, 8]).limit(1).try_for_each(async |n| Err(n))).unwrap_err();
+    /// assert_eq!(record.into_error(), Some(7));
     /// ```
     #[must_use]
-    pub fn errors(&self) -> &[ItemError<E>] {
-        &self.parts.errors
-    }
-
-    /// The items that were dropped in flight, in ascending order. Their effects are unknown.
-    ///
-    /// ```
-    /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.cut_off(), [2]);
-    /// ```
-    #[must_use]
-    pub fn cut_off(&self) -> &[usize] {
-        &self.parts.cut_off
-    }
-
-    /// How many items were pulled from the source: those below this index.
-    ///
-    /// ```
-    /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.pulled(), 3);
-    /// ```
-    #[must_use]
-    pub fn pulled(&self) -> usize {
-        self.parts.pulled
+    pub fn into_error(self) -> Option<E> {
+        self.errors.into_iter().next().map(|first| first.error)
     }
 
     /// How many items completed.
     ///
     /// ```
     /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.completed(), 1);
+    /// let fetch = async |n| if n < 5 { Ok(()) } else { Err("five") };
+    /// let record = block_on(batch(0..9).limit(2).try_for_each(fetch)).unwrap_err();
+    /// assert_eq!(record.completed(), 5);
     /// ```
     #[must_use]
     pub fn completed(&self) -> usize {
-        self.parts.pulled - self.parts.errors.len() - self.parts.cut_off.len()
+        self.pulled - self.errors.len() - self.cut_off.len()
     }
 
-    /// Whether the item at `index` completed: `false` as well for one that was never pulled. Costs
-    /// a search among the failures.
+    /// Whether the item at `index` completed. `false` as well for an item that was never pulled.
+    /// Costs a search among the failures.
     ///
     /// ```
     /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert!(error.is_completed(0));
-    /// assert!(!error.is_completed(1) && !error.is_completed(2) && !error.is_completed(3));
+    /// let fetch = async |n| if n < 5 { Ok(()) } else { Err("five") };
+    /// let record = block_on(batch(0..9).limit(2).try_for_each(fetch)).unwrap_err();
+    /// assert!(record.is_completed(4) && !record.is_completed(5) && !record.is_completed(6));
     /// ```
     #[must_use]
     pub fn is_completed(&self, index: usize) -> bool {
-        index < self.parts.pulled
-            && self.parts.cut_off.binary_search(&index).is_err()
-            && !self.parts.errors.iter().any(|failed| failed.index == index)
+        index < self.pulled
+            && self.cut_off.binary_search(&index).is_err()
+            && !self.errors.iter().any(|failed| failed.index == index)
     }
 
-    /// The error of the first item that failed, by value. `None` if none did.
-    ///
-    /// ```
-    /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.into_error(), Some("bad"));
-    /// ```
-    #[must_use]
-    pub fn into_error(self) -> Option<E> {
-        self.parts.errors.into_iter().next().map(|first| first.error)
+    /// What is told of it: all but the error of the first item.
+    fn tell(&self) -> Told {
+        Told {
+            kind: self.kind,
+            index: self.index(),
+            completed: self.completed(),
+            failed: self.errors.len(),
+            cut_off: self.cut_off.len(),
+        }
     }
 
-    /// The rest of the source: the items that were never pulled.
-    ///
-    /// It may have returned `None` already, if the failure came after the end of the source. So
-    /// [`fuse`](Iterator::fuse) an iterator that would start anew.
-    ///
-    /// ```
-    /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// assert_eq!(error.into_rest(), 3..9);
-    /// ```
-    #[must_use]
-    pub fn into_rest(self) -> I {
-        self.parts.rest
-    }
-
-    /// Everything, to be taken apart.
-    ///
-    /// ```
-    /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// let parts = error.into_parts();
-    /// assert_eq!((parts.pulled, parts.cut_off, parts.rest), (3, vec![2], 3..9));
-    /// ```
-    #[must_use]
-    pub fn into_parts(self) -> Parts<I, E, P> {
-        *self.parts
-    }
-
-    /// The error without the source and the outputs, for `?` and for logs.
-    ///
-    /// ```
-    /// # use gondola::{batch, block_on};
-    /// # let step = |n| async move {
-    /// #     match n { 0 => Ok(()), 1 => Err("bad"), _ => std::future::pending().await }
-    /// # };
-    /// // Item 0 completes, item 1 fails, item 2 is in flight.
-    /// let error = block_on(batch(0..9).limit(3).try_for_each(step)).unwrap_err();
-    /// let message = error.summary().to_string();
-    /// assert_eq!(message, "item 1 failed: bad (1 completed, 1 failed, 1 cut off in flight)");
-    /// ```
-    #[must_use]
-    pub fn summary(self) -> Summary<E> {
-        let (completed, cut_off) = (self.completed(), self.parts.cut_off.len());
-        let Parts { kind, errors, .. } = *self.parts;
-        Summary { kind, completed, cut_off, errors }
+    fn into_failure<C>(self) -> Failure<C>
+    where
+        E: Into<C>,
+    {
+        Failure { told: self.tell(), cause: self.into_error().map(Into::into) }
     }
 }
 
 impl<I, E: fmt::Debug, P> fmt::Debug for BatchError<I, E, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts.fmt(f)
-    }
-}
-
-impl<I, E: fmt::Debug, P> fmt::Debug for Parts<I, E, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BatchError")
             .field("kind", &self.kind)
@@ -375,70 +250,102 @@ impl<I, E: fmt::Debug, P> fmt::Debug for Parts<I, E, P> {
     }
 }
 
-impl<I, E: fmt::Display, P> fmt::Display for BatchError<I, E, P> {
+/// With the chain of the sources of the item's error. For an item's error that is not an
+/// [`Error`], see [With `?`](Self#with-).
+impl<I, E: Error + 'static, P> fmt::Display for BatchError<I, E, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { kind, errors, cut_off, .. } = &*self.parts;
-        display(f, *kind, errors, self.completed(), cut_off.len())
+        self.tell().fmt(f, self.error().map(|error| error as _))
     }
 }
 
-impl<I, E: Error + 'static, P> Error for BatchError<I, E, P> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error().map(|error| error as _)
-    }
+type Dyn = dyn Error + 'static;
+type Boxed = Box<Dyn>;
+type BoxedSend = Box<dyn Error + Send + Sync>;
+
+/// A record without the source, the outputs and the errors but one: what `?` makes of it.
+struct Failure<C> {
+    told: Told,
+    cause: Option<C>,
 }
 
-/// A [`BatchError`] without the source and the outputs: `'static` where the items' errors are.
-///
-/// ```
-/// use gondola::{batch, block_on};
-///
-/// let run = batch(["1", "x"]).limit(1).try_map(|text| async { text.parse::<u8>() });
-/// let summary = block_on(run).unwrap_err().summary();
-/// assert_eq!((summary.completed, summary.errors.len(), summary.cut_off), (1, 1, 0));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Summary<E> {
-    /// Why it did not complete.
-    pub kind: ErrorKind,
-    /// How many items completed.
-    pub completed: usize,
-    /// How many items were dropped in flight.
-    pub cut_off: usize,
-    /// The items that failed, in the order of [`BatchError::errors`].
-    pub errors: Vec<ItemError<E>>,
-}
-
-impl<E: fmt::Display> fmt::Display for Summary<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        display(f, self.kind, &self.errors, self.completed, self.cut_off)
-    }
-}
-
-impl<E: Error + 'static> Error for Summary<E> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.errors.first().map(|first| &first.error as _)
-    }
-}
-
-fn display<E: fmt::Display>(
-    f: &mut fmt::Formatter<'_>,
+#[derive(Clone, Copy)]
+struct Told {
     kind: ErrorKind,
-    errors: &[ItemError<E>],
+    index: Option<usize>,
     completed: usize,
+    failed: usize,
     cut_off: usize,
-) -> fmt::Result {
-    match (kind, errors) {
-        (ErrorKind::ZeroLimit, _) => return f.write_str("the limit of the batch is zero"),
-        (ErrorKind::LimitTooLarge { max }, _) => {
-            return write!(f, "the limit of the batch is above {max}");
+}
+
+impl Told {
+    fn fmt(self, f: &mut fmt::Formatter<'_>, cause: Option<&Dyn>) -> fmt::Result {
+        match (self.kind, self.index) {
+            (ErrorKind::ZeroLimit, _) => return f.write_str("the limit of the batch is zero"),
+            (ErrorKind::LimitTooLarge { max }, _) => {
+                return write!(f, "the limit of the batch is above {max}");
+            }
+            (ErrorKind::Item, Some(index)) => write!(f, "item {index} failed")?,
+            (ErrorKind::TooManyItems { max }, _) => write!(f, "the batch ended after {max} items")?,
+            _ => f.write_str("the batch was cancelled")?,
         }
-        (ErrorKind::Item, [ItemError { index, error }, ..]) => {
-            write!(f, "item {index} failed: {error}")?;
+        if self.kind == ErrorKind::Item {
+            let mut cause = cause;
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
         }
-        _ => f.write_str("the batch was cancelled")?,
+        let Self { completed, failed, cut_off, .. } = self;
+        write!(f, " ({completed} completed, {failed} failed, {cut_off} cut off in flight)")
     }
-    let failed = errors.len();
-    write!(f, " ({completed} completed, {failed} failed, {cut_off} cut off in flight)")
+}
+
+macro_rules! failure_of {
+    ($Cause:ty) => {
+        impl Failure<$Cause> {
+            fn cause(&self) -> Option<&Dyn> {
+                self.cause.as_ref().map(|cause| &**cause as &Dyn)
+            }
+        }
+
+        impl fmt::Display for Failure<$Cause> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.told.fmt(f, self.cause())
+            }
+        }
+
+        impl fmt::Debug for Failure<$Cause> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Error for Failure<$Cause> {
+            fn source(&self) -> Option<&Dyn> {
+                self.cause()
+            }
+        }
+
+        impl<I, E: Into<$Cause>, P> From<Box<BatchError<I, E, P>>> for $Cause {
+            fn from(record: Box<BatchError<I, E, P>>) -> Self {
+                Box::new(record.into_failure::<$Cause>())
+            }
+        }
+    };
+}
+failure_of!(Boxed);
+failure_of!(BoxedSend);
+
+impl<I, E: Into<BoxedSend>, P> From<Box<BatchError<I, E, P>>> for io::Error {
+    fn from(record: Box<BatchError<I, E, P>>) -> Self {
+        let failure = record.into_failure::<BoxedSend>();
+        let kind = match (failure.told.kind, failure.cause()) {
+            (ErrorKind::Item, Some(cause)) => cause.downcast_ref().map(io::Error::kind),
+            (ErrorKind::ZeroLimit | ErrorKind::LimitTooLarge { .. }, _) => {
+                Some(io::ErrorKind::InvalidInput)
+            }
+            _ => None,
+        };
+        io::Error::new(kind.unwrap_or(io::ErrorKind::Other), failure)
+    }
 }

@@ -7,7 +7,7 @@
 //! ```
 //! use gondola::{batch, block_on, yield_now};
 //!
-//! let squares = block_on(batch(1..=4).limit(2).map(|n| async move {
+//! let squares = block_on(batch(1..=4).limit(2).map(async |n| {
 //!     yield_now().await; // stands for some I/O
 //!     n * n
 //! }));
@@ -16,24 +16,40 @@
 //!
 //! # The law
 //!
-//! One turn of a batch: poll every woken item once; take the results in; and only if none of them
-//! was a failure, start new items, as many as there are free slots. So no item is pulled from the
-//! source, and the closure is not called, in or after a turn that saw a failure. A failure is seen
-//! by the turn if its item was woken before the turn began.
+//! A batch works in turns. One turn polls each woken item once, and takes in what it returns. Then,
+//! if no item has failed, it fills the vacant slots: it pulls one item from the source, calls the
+//! closure, and polls the future at once, before it pulls the next one. *To pull is to begin*, and
+//! items begin in their order.
+//!
+//! Once a failure has been taken in, nothing more is pulled, and no closure is called. So a batch
+//! begins nothing after a failure that it could have seen. It can see the failure of an item that
+//! was woken before the turn began; if the item was woken from another thread, then before the pull.
+//!
+//! ```text
+//!   limit(3), item 1 fails                                         time ──▶
+//!
+//!            turn 1            │ turn 2                │ turn 3
+//!   slot 0   begins 0          │ polls 0: done         │
+//!            │                 │            begins 3   │ polls 3
+//!   slot 1   │  begins 1       │    polls 1: waits     │   polls 1: it fails
+//!   slot 2   │  │  begins 2    │      polls 2: waits   │     polls 2: done
+//!                              │                       │ nothing is pulled any more: 4.. is the rest
+//! ```
 //!
 //! # Cost
 //!
-//! Two allocations per batch, at its first poll; none per item. Beside its slots a batch keeps no
-//! more than the errors, and what a verb collects.
+//! Two allocations per batch, at its first poll; none per item. `map` and `try_map` need one more
+//! for the outputs, if the source knows its length. Beside its slots a batch keeps no more than
+//! the errors, and what a verb collects.
 #![forbid(unsafe_code)]
 
 mod error;
 mod run;
 mod verbs;
 
-pub use error::{BatchError, ErrorKind, ItemError, Parts, Summary};
+pub use error::{BatchError, ErrorKind, ItemError};
 pub use run::Run;
-pub use verbs::{ForEach, Map, TryForEach, TryMap, Verb};
+pub use verbs::{ForEach, Map, Verb};
 
 use crate::cancel::CancellationToken;
 use std::fmt;
@@ -46,13 +62,11 @@ use std::future::Future;
 ///
 /// ```
 /// use gondola::{batch, block_on};
+/// use std::cell::Cell;
 ///
-/// let mut sum = 0;
-/// block_on(batch([1, 2, 3]).limit(2).for_each(|n| {
-///     sum += n;
-///     async {}
-/// })).unwrap();
-/// assert_eq!(sum, 6);
+/// let sum = Cell::new(0); // one thread: no lock
+/// block_on(batch([1, 2, 3]).limit(2).for_each(async |n| sum.set(sum.get() + n))).unwrap();
+/// assert_eq!(sum.get(), 6);
 /// ```
 ///
 /// The record of a batch that failed names items by their index. `batch(items.enumerate())` tells
@@ -61,57 +75,38 @@ use std::future::Future;
 /// use gondola::{batch, block_on};
 ///
 /// let names = ["a", "b", "c"];
-/// let lines = block_on(batch(names.iter().enumerate()).limit(2).map(|(index, name)| async move {
+/// let lines = block_on(batch(names.iter().enumerate()).limit(2).map(async |(index, name)| {
 ///     format!("{index}: {name}")
 /// }));
 /// assert_eq!(lines.unwrap(), ["0: a", "1: b", "2: c"]);
 /// ```
 ///
-/// ```compile_fail,E0599
-/// // No limit, no batch.
-/// gondola::batch([1, 2, 3]).for_each(|_| async {});
-/// ```
-pub fn batch<I: IntoIterator>(items: I) -> Items<I::IntoIter> {
-    Items { items: items.into_iter() }
-}
-
-/// The items of a batch that has no limit yet. Returned by [`batch`].
+/// The first `None` of the source is its end: it is not asked again. It is dropped when the run is
+/// over, so no item should wait for something that happens only when the source is dropped (for a
+/// `Sender` in it, say): that would be for ever.
 ///
+/// A batch without a limit has no verbs:
+/// ```compile_fail,E0277
+/// gondola::batch([1, 2, 3]).for_each(async |_| ());
 /// ```
-/// let items = gondola::batch([1, 2]);
-/// assert_eq!(gondola::block_on(items.limit(1).map(|n| async move { -n })).unwrap(), [-1, -2]);
-/// ```
-#[must_use = "a batch does nothing until its verb is awaited"]
-pub struct Items<I> {
-    items: I,
+pub fn batch<I: IntoIterator>(items: I) -> Batch<I::IntoIter, ()> {
+    Batch { items: items.into_iter(), limit: (), on_error: OnError::default(), token: None }
 }
 
-impl<I> Items<I> {
-    /// At most `limit` futures exist at any moment, and one item is pulled only when there is a
-    /// slot for its future.
-    ///
-    /// The memory for all of them, `limit` times the size of a future, is allocated at the first
-    /// poll; less, if the source says ([`size_hint`](Iterator::size_hint)) that it is shorter.
-    ///
-    /// More waits per item, or longer ones, want a higher limit. What helps to find it is the
-    /// experiment: see the `sweep` example. With 0, or more than 2^20 for a source that does not
-    /// say that it is shorter, the run ends at once with an error that gives the source back.
-    ///
-    /// ```
-    /// use gondola::{batch, block_on, ErrorKind};
-    ///
-    /// let error = block_on(batch(1..4).limit(0).for_each(|_| async {})).unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::ZeroLimit);
-    /// assert_eq!(error.into_rest(), 1..4);
-    /// ```
-    pub fn limit(self, limit: usize) -> Batch<I> {
-        Batch { items: self.items, limit, on_error: OnError::default(), token: None }
+mod sealed {
+    #[diagnostic::on_unimplemented(
+        message = "this batch has no limit yet",
+        label = "needs a limit first",
+        note = "add `.limit(k)` before the verb: at most `k` items are in flight at any moment"
+    )]
+    pub trait Limit {
+        fn get(self) -> usize;
     }
-}
 
-impl<I> fmt::Debug for Items<I> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Items").finish_non_exhaustive()
+    impl Limit for usize {
+        fn get(self) -> usize {
+            self
+        }
     }
 }
 
@@ -121,8 +116,8 @@ impl<I> fmt::Debug for Items<I> {
 /// use gondola::{OnError, Stop, batch, block_on};
 ///
 /// let pulled = |on_error| {
-///     let run = batch(0..9).limit(1).on_error(on_error).try_for_each(|_| async { Err("bad") });
-///     block_on(run).unwrap_err().pulled()
+///     let run = batch(0..9).limit(1).on_error(on_error).try_for_each(async |_| Err("bad"));
+///     block_on(run).unwrap_err().pulled
 /// };
 /// assert_eq!(OnError::default(), OnError::Stop(Stop::Cancel));
 /// assert_eq!(pulled(OnError::default()), 1);
@@ -149,11 +144,13 @@ impl Default for OnError {
 /// use gondola::{OnError, Stop, batch, block_on, yield_now};
 ///
 /// let run = |stop| {
-///     let run = batch(0..9).limit(2).on_error(OnError::Stop(stop)).try_for_each(|n| async move {
-///         if n == 0 { Err("bad") } else { Ok(yield_now().await) }
+///     let run = batch(0..9).limit(2).on_error(OnError::Stop(stop)).try_for_each(async |n| {
+///         yield_now().await;
+///         if n == 0 { return Err("bad") }
+///         Ok(yield_now().await)
 ///     });
-///     let error = block_on(run).unwrap_err();
-///     (error.completed(), error.cut_off().len())
+///     let record = block_on(run).unwrap_err();
+///     (record.completed(), record.cut_off.len())
 /// };
 /// assert_eq!(run(Stop::Cancel), (0, 1));
 /// assert_eq!(run(Stop::Drain), (1, 0));
@@ -167,55 +164,80 @@ pub enum Stop {
     Drain,
 }
 
-/// A batch with a limit, ready for its verb. Returned by [`Items::limit`].
+/// A batch that waits for its verb. Returned by [`batch`], with `K = ()`: then it needs a
+/// [`limit`](Self::limit) first.
 ///
 /// ```
 /// let batch = gondola::batch(["a", "b"]).limit(2);
-/// assert_eq!(gondola::block_on(batch.map(|s| async move { s.len() })).unwrap(), [1, 1]);
+/// assert_eq!(gondola::block_on(batch.map(async |s| s.len())).unwrap(), [1, 1]);
 /// ```
 #[must_use = "a batch does nothing until its verb is awaited"]
-pub struct Batch<I> {
+pub struct Batch<I, K = usize> {
     items: I,
-    limit: usize,
+    limit: K,
     on_error: OnError,
     token: Option<CancellationToken>,
 }
 
-impl<I: Iterator> Batch<I> {
+impl<I> Batch<I, ()> {
+    /// At most `limit` futures exist at any moment, and one item is pulled only when there is a
+    /// slot for its future.
+    ///
+    /// The memory for all of them, `limit` times the size of a future, is allocated at the first
+    /// poll; less, if the source says ([`size_hint`](Iterator::size_hint)) that it is shorter.
+    ///
+    /// More waits per item, or longer ones, want a higher limit. What helps to find it is the
+    /// experiment: see the `sweep` example. With 0, or more than 2^20 for a source that does not
+    /// say that it is shorter, the run ends at once with an error that gives the source back.
+    ///
+    /// ```
+    /// use gondola::{batch, block_on, ErrorKind};
+    ///
+    /// let record = block_on(batch(1..4).limit(0).for_each(async |_| ())).unwrap_err();
+    /// assert_eq!((record.kind, record.rest), (ErrorKind::ZeroLimit, 1..4));
+    /// ```
+    pub fn limit(self, limit: usize) -> Batch<I> {
+        let Self { items, on_error, token, .. } = self;
+        Batch { items, limit, on_error, token }
+    }
+}
+
+impl<I: Iterator, K> Batch<I, K> {
     /// What to do once an item has failed; by default `Stop(Cancel)`.
     ///
     /// ```
     /// use gondola::{OnError, batch, block_on};
     ///
     /// let run = batch(0..4).limit(2).on_error(OnError::Collect);
-    /// let error = block_on(run.try_for_each(|n| async move {
-    ///     if n % 2 == 0 { Ok(()) } else { Err("odd") }
-    /// })).unwrap_err();
-    /// let failed: Vec<usize> = error.errors().iter().map(|error| error.index).collect();
-    /// assert_eq!((failed, error.completed()), (vec![1, 3], 2));
+    /// let even = async |n| if n % 2 == 0 { Ok(()) } else { Err("odd") };
+    /// let record = block_on(run.try_for_each(even)).unwrap_err();
+    /// let failed: Vec<usize> = record.errors.iter().map(|error| error.index).collect();
+    /// assert_eq!((failed, record.completed()), (vec![1, 3], 2));
     /// ```
     pub fn on_error(self, on_error: OnError) -> Self {
         Self { on_error, ..self }
     }
 
-    /// Ends the batch with a report once `token` is cancelled. What is in flight is run to its end
+    /// Ends the batch with a record once `token` is cancelled. What is in flight is run to its end
     /// under `Stop(Drain)`, else dropped. A batch that has nothing left to do completes all the
     /// same. Of two tokens, the last one counts.
+    ///
+    /// The token is asked before each pull. If it is cancelled by the source or the closure, the
+    /// item in hand is still begun: its future is polled once.
     ///
     /// ```
     /// use gondola::{CancellationToken, ErrorKind, batch, block_on};
     ///
     /// let token = CancellationToken::new();
-    /// let run = batch(0..).limit(1).cancel_on(&token).for_each(|n| {
+    /// let run = batch(0..).limit(1).cancel_on(&token).for_each(async |n| {
     ///     if n == 2 {
     ///         token.cancel();
+    ///         std::future::pending().await
     ///     }
-    ///     async {}
     /// });
-    /// let error = block_on(run).unwrap_err();
-    /// assert_eq!((error.kind(), error.completed()), (ErrorKind::Cancelled, 2));
-    /// assert_eq!(error.cut_off(), [2]);
-    /// assert_eq!(error.into_rest(), 3..);
+    /// let record = block_on(run).unwrap_err();
+    /// assert_eq!((record.kind, record.completed()), (ErrorKind::Cancelled, 2));
+    /// assert_eq!((record.cut_off, record.rest), (vec![2], 3..));
     /// ```
     pub fn cancel_on(self, token: &CancellationToken) -> Self {
         Self { token: Some(token.clone()), ..self }
@@ -223,15 +245,16 @@ impl<I: Iterator> Batch<I> {
 
     /// Runs `f`'s future for each item. Nothing happens before the run is polled.
     ///
-    /// `f` is called for every item that is pulled, but a future may be dropped before its first
-    /// poll: bookkeeping of what was started belongs in the closure's body.
+    /// To pull is to begin: `f` is called for an item as soon as it is pulled, and the future is
+    /// polled at once, before the next item is pulled. So the items begin in their order.
     ///
     /// # Errors
     /// A bad limit, or cancelled: [`BatchError`] with what is done and what is left.
     ///
     /// # Panics
-    /// The run panics with a panic of the source, the closure or an item, after it has dropped the
-    /// other items; and if polled after it was ready.
+    /// The run panics with a panic of the source, the closure or an item, or of a destructor of
+    /// theirs; also with one of an item that is cut off. It has dropped everything else by then, the
+    /// record and the outputs included. It also panics if it is polled after it was ready.
     ///
     /// # Cancel safety
     /// Dropping the run drops every item in flight, at once. The rest of the source goes with it:
@@ -241,8 +264,8 @@ impl<I: Iterator> Batch<I> {
     /// use gondola::{batch, block_on, yield_now};
     /// use std::cell::Cell;
     ///
-    /// let sum = &Cell::new(0); // one thread: no lock
-    /// block_on(batch(1..=4).limit(2).for_each(|n| async move {
+    /// let sum = Cell::new(0); // one thread: no lock
+    /// block_on(batch(1..=4).limit(2).for_each(async |n| {
     ///     yield_now().await;
     ///     sum.set(sum.get() + n);
     /// })).unwrap();
@@ -250,10 +273,11 @@ impl<I: Iterator> Batch<I> {
     /// ```
     pub fn for_each<F, Fut>(self, f: F) -> Run<I, F, Fut, ForEach>
     where
+        K: sealed::Limit,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = ()>,
     {
-        Run::new(self, f, ForEach::default())
+        Run::new(self.limited(), f, ForEach::default())
     }
 
     /// Runs `f`'s future for each item, each of which may fail.
@@ -266,77 +290,77 @@ impl<I: Iterator> Batch<I> {
     /// ```
     /// use gondola::{batch, block_on};
     ///
-    /// let error = block_on(batch(["1", "x", "3"]).limit(1).try_for_each(|text| async move {
-    ///     text.parse::<u32>().map(drop)
-    /// })).unwrap_err();
-    /// assert_eq!(error.index(), Some(1));
-    /// assert_eq!(error.into_rest().collect::<Vec<_>>(), ["3"]);
+    /// let texts = batch(["1", "x", "3"]).limit(1);
+    /// let run = texts.try_for_each(async |text| text.parse::<u32>().map(drop));
+    /// let record = block_on(run).unwrap_err();
+    /// assert_eq!(record.index(), Some(1));
+    /// assert_eq!(record.rest.collect::<Vec<_>>(), ["3"]);
     /// ```
     ///
     /// Over `items.enumerate()` the closure knows the index as well; [`BatchError`] shows how to
     /// resume with it.
-    /// ```
-    /// use gondola::{batch, block_on};
-    ///
-    /// let mut begun = Vec::new();
-    /// let run = batch("abc".chars().enumerate()).limit(1).try_for_each(|(index, letter)| {
-    ///     begun.push(index); // called for every item that is pulled
-    ///     async move { if letter == 'b' { Err(letter) } else { Ok(()) } }
-    /// });
-    /// assert_eq!(block_on(run).unwrap_err().index(), Some(1));
-    /// assert_eq!(begun, [0, 1]);
-    /// ```
-    pub fn try_for_each<F, Fut, E>(self, f: F) -> Run<I, F, Fut, TryForEach<E>>
+    pub fn try_for_each<F, Fut, E>(self, f: F) -> Run<I, F, Fut, ForEach<E>>
     where
+        K: sealed::Limit,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<(), E>>,
     {
-        Run::new(self, f, TryForEach::default())
+        Run::new(self.limited(), f, ForEach::default())
     }
 
     /// Runs `f`'s future for each item, and returns the outputs in the order of the items.
     ///
     /// # Errors
     /// As [`for_each`](Self::for_each), whose panics and cancel safety it shares. The outputs so
-    /// far are in the error, as [`Parts::partial`].
+    /// far are in the record, as [`BatchError::partial`].
     ///
     /// ```
     /// use gondola::{batch, block_on};
     ///
-    /// let lengths = block_on(batch(["a", "bb"]).limit(2).map(|text| async { text.len() }));
+    /// let lengths = block_on(batch(["a", "bb"]).limit(2).map(async |text| text.len()));
     /// assert_eq!(lengths.unwrap(), [1, 2]);
     /// ```
     pub fn map<F, Fut>(self, f: F) -> Run<I, F, Fut, Map<Fut::Output>>
     where
+        K: sealed::Limit,
         F: FnMut(I::Item) -> Fut,
         Fut: Future,
     {
-        Run::new(self, f, Map::default())
+        Run::new(self.limited(), f, Map::default())
     }
 
     /// Runs `f`'s future for each item, each of which may fail, and returns the outputs in the
     /// order of the items.
     ///
     /// # Errors
-    /// As [`try_for_each`](Self::try_for_each). The outputs so far are in the error, as
-    /// [`Parts::partial`].
+    /// As [`try_for_each`](Self::try_for_each). The outputs so far are in the record, as
+    /// [`BatchError::partial`].
     ///
     /// ```
     /// use gondola::{batch, block_on};
     ///
-    /// let parsed = block_on(batch(["1", "2"]).limit(2).try_map(|t| async { t.parse::<u8>() }));
+    /// let parsed = block_on(batch(["1", "2"]).limit(2).try_map(async |t| t.parse::<u8>()));
     /// assert_eq!(parsed.unwrap(), [1, 2]);
     /// ```
-    pub fn try_map<F, Fut, O, E>(self, f: F) -> Run<I, F, Fut, TryMap<O, E>>
+    pub fn try_map<F, Fut, O, E>(self, f: F) -> Run<I, F, Fut, Map<O, E>>
     where
+        K: sealed::Limit,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<O, E>>,
     {
-        Run::new(self, f, TryMap::default())
+        Run::new(self.limited(), f, Map::default())
+    }
+
+    fn limited(self) -> Batch<I>
+    where
+        K: sealed::Limit,
+    {
+        let Self { items, limit, on_error, token } = self;
+        Batch { items, limit: limit.get(), on_error, token }
     }
 }
 
-impl<I> fmt::Debug for Batch<I> {
+impl<I, K: fmt::Debug> fmt::Debug for Batch<I, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("limit", &self.limit)

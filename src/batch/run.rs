@@ -1,14 +1,14 @@
 //! The run of a batch: its turn and its law.
 #![forbid(unsafe_code)]
 
-use super::error::{BatchError, ErrorKind, ItemError, Parts};
+use super::error::{BatchError, ErrorKind, ItemError};
 use super::verbs::Verb;
 use super::{Batch, OnError, Stop};
 use crate::bell::ParentBell;
+use crate::budget::{self, Account, MAX_SLOTS};
 use crate::cancel::{CancellationToken, Wait};
-use crate::context;
-use crate::error::{MAX_SLOTS, dispose};
-use crate::slots::Slots;
+use crate::panic::Contained;
+use crate::slots::{MAX_ITEMS, Slots};
 use crate::wake::Wakes;
 use std::fmt;
 use std::future::Future;
@@ -17,17 +17,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Item polls after which one poll of the batch gives the thread back, unless K is larger.
-const POLLS_PER_POLL: usize = 64;
-
 /// A batch with its verb: await it.
 ///
 /// It is `!Send`, and nothing happens before the first poll. It is `Unpin`, even if its items'
-/// futures are not. One poll gives the thread back after about 64 polls of items, or as many as
-/// the limit, if that is more.
+/// futures are not. One poll gives the thread back after about 128 steps (polls of items, and I/O
+/// operations), or one poll of each item in flight, if that is more. Items that are batches share
+/// in this.
 ///
 /// ```
-/// let run = gondola::batch([1, 2]).limit(2).map(|n| async move { n * 10 });
+/// let run = gondola::batch([1, 2]).limit(2).map(async |n| n * 10);
 /// assert_eq!(gondola::block_on(run).unwrap(), [10, 20]);
 /// ```
 #[must_use = "a batch does nothing until it is awaited"]
@@ -46,17 +44,10 @@ enum Stage<I, F, Fut: Future, V: Verb<Fut::Output>> {
 
 struct Turning<I, F, Fut: Future, V: Verb<Fut::Output>> {
     wheel: Wheel<Fut>,
-    items: I,
-    f: F,
-    verb: V,
-    on_error: OnError,
-    cancel: Option<Cancel>,
-    pulled: usize,
-    exhausted: bool,
-    errors: Vec<ItemError<V::Error>>,
-    cut_off: Vec<usize>,
-    /// Set by a failure or by the token: no item is started any more.
-    stopped: Option<ErrorKind>,
+    feed: Feed<I, F>,
+    books: Books<V, V::Error>,
+    /// The runtime in which it was polled last, by its number.
+    runtime: u32,
 }
 
 struct Wheel<Fut> {
@@ -64,10 +55,35 @@ struct Wheel<Fut> {
     wakes: Wakes<ParentBell>,
 }
 
+/// Where the items come from, and whether more of them may begin.
+struct Feed<I, F> {
+    items: I,
+    f: F,
+    cancel: Option<Cancel>,
+    pulled: usize,
+    /// The source has ended, or the batch was stopped: no item is begun any more.
+    closed: bool,
+    /// Why it was stopped.
+    stopped: Option<ErrorKind>,
+}
+
 struct Cancel {
     token: CancellationToken,
     wait: Wait,
 }
+
+/// What became of the items.
+struct Books<V, E> {
+    verb: V,
+    on_error: OnError,
+    errors: Vec<ItemError<E>>,
+    cut_off: Vec<usize>,
+}
+
+type Outcome<I, V, O> = Result<
+    <V as Verb<O>>::Whole,
+    Box<BatchError<I, <V as Verb<O>>::Error, <V as Verb<O>>::Partial>>,
+>;
 
 impl<I, F, Fut, V> Run<I, F, Fut, V>
 where
@@ -87,15 +103,19 @@ where
     Fut: Future,
     V: Verb<Fut::Output>,
 {
-    type Output = Result<V::Whole, BatchError<I, V::Error, V::Partial>>;
+    type Output = Outcome<I, V, Fut::Output>;
 
     /// # Panics
-    /// With a panic of the source, the closure or an item; and if polled after it was ready.
+    /// With a panic of the source, the closure or an item, or of a destructor of theirs; and if
+    /// polled after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let stage = &mut self.get_mut().stage;
         if matches!(stage, Stage::Ready(..)) {
             if let Stage::Ready(batch, f, verb) = mem::replace(stage, Stage::Done) {
-                *stage = Stage::Turning(Turning::start(batch, f, verb)?);
+                match Turning::start(batch, f, verb) {
+                    Ok(turning) => *stage = Stage::Turning(turning),
+                    Err(refused) => return Poll::Ready(refused),
+                }
             }
         }
         let Stage::Turning(turning) = stage else {
@@ -105,14 +125,16 @@ where
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => {}
             Err(payload) => {
-                // The others go first; what their destructors throw is the lesser news.
-                let others = mem::replace(stage, Stage::Done);
-                catch_unwind(AssertUnwindSafe(|| drop(others))).unwrap_or_else(dispose);
+                // All the rest goes first; what its destructors throw is the lesser news.
+                mem::replace(stage, Stage::Done).scrap().forget();
                 resume_unwind(payload);
             }
         }
         match mem::replace(stage, Stage::Done) {
-            Stage::Turning(turning) => Poll::Ready(turning.finish()),
+            Stage::Turning(Turning { wheel, feed, books, .. }) => {
+                drop(wheel);
+                Poll::Ready(books.close(feed))
+            }
             Stage::Ready(..) | Stage::Done => unreachable!("it was turning just now"),
         }
     }
@@ -125,133 +147,251 @@ where
     Fut: Future,
     V: Verb<Fut::Output>,
 {
-    fn start(batch: Batch<I>, f: F, verb: V) -> Result<Self, BatchError<I, V::Error, V::Partial>> {
+    /// Makes the slots, and refuses a bad limit.
+    fn start(batch: Batch<I>, f: F, mut verb: V) -> Result<Self, Outcome<I, V, Fut::Output>> {
         let Batch { items, limit, on_error, token } = batch;
         // The hint is trusted for memory only: with too few slots the batch still finishes.
-        let slots = items.size_hint().1.map_or(limit, |upper| limit.min(upper.max(1)));
+        let (lower, upper) = items.size_hint();
+        let slots = upper.map_or(limit, |upper| limit.min(upper.max(1)));
         let refused = match slots {
             0 => Some(ErrorKind::ZeroLimit),
             _ if slots > MAX_SLOTS => Some(ErrorKind::LimitTooLarge { max: MAX_SLOTS }),
             _ => None,
         };
-        if let Some(kind) = refused {
-            let (errors, cut_off, partial) = (Vec::new(), Vec::new(), verb.partial());
-            let parts = Parts { kind, pulled: 0, errors, cut_off, partial, rest: items };
-            return Err(BatchError::new(parts));
+        if refused.is_none() && upper == Some(lower) {
+            verb.expect(lower);
         }
-        let wakes = Wakes::new(slots, ParentBell::new());
-        Ok(Self {
-            wheel: Wheel { slots: Slots::new(slots), wakes },
-            items,
-            f,
-            verb,
-            on_error,
-            cancel: token.map(|token| Cancel { token, wait: Wait::default() }),
-            pulled: 0,
-            exhausted: false,
-            errors: Vec::new(),
-            cut_off: Vec::new(),
-            stopped: None,
-        })
+        let cancel = token.map(|token| Cancel { token, wait: Wait::default() });
+        let feed = Feed { items, f, cancel, pulled: 0, closed: false, stopped: refused };
+        let books = Books { verb, on_error, errors: Vec::new(), cut_off: Vec::new() };
+        if refused.is_some() {
+            return Err(books.close(feed));
+        }
+        let wheel = Wheel { slots: Slots::new(slots), wakes: Wakes::new(slots, ParentBell::new()) };
+        Ok(Self { wheel, feed, books, runtime: budget::entered_runtime() })
     }
 
-    /// Turns until there is nothing to do at present, or the poll has lasted long enough.
+    /// Turns until there is nothing to do at present, or the budget of this poll is used up.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.wheel.wakes.bell().disarm();
-        if let Some(Cancel { token, wait }) = &mut self.cancel {
-            // Whether it is cancelled is asked below; this is for being woken by it.
+        self.follow_the_runtime();
+        if let Some(Cancel { token, wait }) = &mut self.feed.cancel {
+            // Whether it is cancelled is asked before each pull; this is for being woken by it.
             let _ = wait.poll(token, cx);
         }
-        let most = POLLS_PER_POLL.max(self.wheel.slots.len());
-        let mut polls = 0;
-        let poll = loop {
-            polls += self.turn();
+        let account = Account::open();
+        let mut left = account.count(0);
+        let mut dear = self.dearest_turn();
+        loop {
+            // The first turn of a poll is taken in any case, so that no item stands still.
+            let cost = left - self.turn(&account, left, dear);
+            left -= cost;
             let Wheel { slots, wakes } = &self.wheel;
-            if slots.taken() == 0 && (self.exhausted || self.stopped.is_some()) {
-                break Poll::Ready(());
+            if slots.taken() == 0 && self.feed.closed {
+                return Poll::Ready(());
             }
-            if wakes.any_ready() && polls + slots.taken() <= most {
-                continue;
-            }
-            if !wakes.any_ready() {
+            if wakes.any_ready() || !self.feed.closed && slots.vacant() > 0 {
+                // One more turn, if it can be paid for even if it is as dear as can be, or as the
+                // last one was, in which items may have done steps of their own.
+                dear = self.dearest_turn();
+                if left >= dear.max(cost) {
+                    continue;
+                }
+            } else {
                 wakes.bell().arm(cx.waker());
                 // Arming calls foreign code, which may wake an item.
                 if !wakes.any_ready() && wakes.park() {
-                    break Poll::Pending;
+                    return Poll::Pending;
                 }
                 wakes.bell().disarm();
             }
             cx.waker().wake_by_ref();
-            break Poll::Pending;
-        };
-        context::charge(polls);
-        poll
+            return Poll::Pending;
+        }
     }
 
-    /// The turn and its law: poll the woken, take in what they return, and only if nothing
-    /// failed start others. Returns the number of polls.
-    fn turn(&mut self) -> usize {
-        let Wheel { slots, wakes } = &mut self.wheel;
-        wakes.drain();
+    /// The most polls of one turn: one of each item in flight, and the first one of as many as there
+    /// are slots.
+    fn dearest_turn(&self) -> u32 {
+        let slots = &self.wheel.slots;
+        (slots.taken() + if self.feed.closed { 0 } else { slots.len() }) as u32
+    }
+
+    /// The turn and its law: poll the woken and take in what they return; then, as long as nothing
+    /// has failed, begin others. To pull is to begin: each is polled before the next one is pulled.
+    ///
+    /// `dear` is the most polls that it may come to. They share the `left` steps. Returns what is
+    /// left then.
+    fn turn(&mut self, account: &Account, left: u32, dear: u32) -> u32 {
+        let Self { wheel: Wheel { slots, wakes }, feed, books, .. } = self;
+        let share = Account::share(left, dear);
         let mut polls = 0;
+        wakes.drain();
         for (slot, waker) in wakes.turn() {
-            let Some(poll) = slots.poll(slot, &mut Context::from_waker(&waker)) else { continue };
+            Account::lend(share);
+            let cx = &mut Context::from_waker(&waker);
+            let Some((index, poll)) = slots.poll(slot, cx) else { continue };
             polls += 1;
-            if let Poll::Ready((index, output)) = poll {
-                if let Err(error) = self.verb.take_in(index, output) {
-                    self.errors.push(ItemError { index, error });
-                    if let OnError::Stop(_) = self.on_error {
-                        self.stopped.get_or_insert(ErrorKind::Item);
-                    }
-                }
+            if let Poll::Ready(output) = poll {
+                books.take_in(index, output, feed);
             }
         }
 
-        while self.may_admit() {
-            let Some(item) = self.items.next() else {
-                self.exhausted = true;
+        // Not more than there are slots, so that the woken are not kept waiting by items that are
+        // ready at once. If the steps do not reach so far, then only as many as were vacant before.
+        let slot_count = slots.len() as u32;
+        let mut most = slot_count.min(slot_count.max(left) - polls);
+        // A failure may become visible meanwhile, from another thread: a new turn looks at it before
+        // anything else is pulled.
+        while feed.may_begin(slots) && most > 0 && !wakes.any_remote() {
+            most -= 1;
+            Account::lend(share);
+            let Some(item) = feed.items.next() else {
+                feed.closed = true;
                 break;
             };
-            let Wheel { slots, wakes } = &mut self.wheel;
-            let slot = slots.place(self.pulled, (self.f)(item));
-            self.pulled += 1;
-            wakes.mark(slot);
-        }
-
-        if self.stopped.is_some() && self.on_error != OnError::Stop(Stop::Drain) {
-            let cut_off = &mut self.cut_off;
-            self.wheel.slots.clear(|item| cut_off.push(item));
-        }
-        polls
-    }
-
-    /// Whether one more item may be pulled; asked before each, as the source and the closure may
-    /// cancel the token.
-    fn may_admit(&mut self) -> bool {
-        if let Some(cancel) = &self.cancel {
-            let work_left = self.wheel.slots.taken() > 0 || !self.exhausted;
-            if work_left && cancel.token.is_cancelled() {
-                self.stopped.get_or_insert(ErrorKind::Cancelled);
+            let future = (feed.f)(item);
+            let index = feed.pulled;
+            feed.pulled += 1;
+            polls += 1;
+            let waker = wakes.waker_of(slots.next());
+            let cx = &mut Context::from_waker(&waker);
+            if let Poll::Ready(output) = slots.begin(index, future, cx) {
+                books.take_in(index, output, feed);
             }
         }
-        let slots = &self.wheel.slots;
-        self.stopped.is_none() && !self.exhausted && slots.taken() < slots.len()
+        let left = account.count(polls);
+
+        if feed.stopped.is_some() && feed.cuts(books.on_error) {
+            slots.clear(|index| books.cut_off.push(index));
+        }
+        left
     }
 
-    fn finish(self) -> Result<V::Whole, BatchError<I, V::Error, V::Partial>> {
-        let kind = match self.stopped {
-            None if self.errors.is_empty() => return Ok(self.verb.whole()),
-            None => ErrorKind::Item,
-            Some(kind) => kind,
+    /// Futures that wait at another runtime's timers and sockets would wait for ever. So all are
+    /// polled once, and find out where they are.
+    fn follow_the_runtime(&mut self) {
+        let entered = budget::entered_runtime();
+        if entered != self.runtime && entered != 0 {
+            self.runtime = entered;
+            let Wheel { slots, wakes } = &self.wheel;
+            (0..slots.len()).filter(|&slot| slots.is_taken(slot)).for_each(|slot| wakes.mark(slot));
+        }
+    }
+}
+
+impl<I, F> Feed<I, F> {
+    fn stop(&mut self, kind: ErrorKind) {
+        self.closed = true;
+        self.stopped.get_or_insert(kind);
+    }
+
+    /// Whether one more item may be pulled; asked before each, for the source, the closure and the
+    /// first poll may cancel the token.
+    #[inline(always)]
+    fn may_begin<Fut>(&mut self, slots: &Slots<Fut>) -> bool {
+        if let Some(cancel) = &self.cancel {
+            // With nothing left to do, it completes all the same.
+            if cancel.token.is_cancelled() && (slots.taken() > 0 || !self.closed) {
+                self.stop(ErrorKind::Cancelled);
+            }
+        }
+        // Not to be reached with 64 bits, not even in a hundred years.
+        if usize::BITS < 64 && self.pulled == MAX_ITEMS && !self.closed {
+            self.stop(ErrorKind::TooManyItems { max: MAX_ITEMS });
+        }
+        !self.closed && slots.vacant() > 0
+    }
+
+    /// Whether what is in flight is to be dropped.
+    fn cuts(&self, on_error: OnError) -> bool {
+        match self.stopped {
+            None | Some(ErrorKind::TooManyItems { .. }) => false,
+            Some(_) => on_error != OnError::Stop(Stop::Drain),
+        }
+    }
+}
+
+impl<V, E> Books<V, E> {
+    #[inline(always)]
+    fn take_in<I, F, O>(&mut self, index: usize, output: O, feed: &mut Feed<I, F>)
+    where
+        V: Verb<O, Error = E>,
+    {
+        if let Err(error) = self.verb.take_in(index, output) {
+            self.errors.push(ItemError { index, error });
+            if let OnError::Stop(_) = self.on_error {
+                feed.stop(ErrorKind::Item);
+            }
+        }
+    }
+
+    /// The end: what the user gave is dropped, then the result is made. If something panics on the
+    /// way, whatever was collected is dropped as well.
+    fn close<I, F, O>(self, feed: Feed<I, F>) -> Outcome<I, V, O>
+    where
+        V: Verb<O, Error = E>,
+    {
+        let Feed { items, f, cancel, pulled, stopped, .. } = feed;
+        let kind = stopped.or((!self.errors.is_empty()).then_some(ErrorKind::Item));
+        let mut contained = Contained::default();
+        contained.drop(f);
+        contained.drop(cancel);
+        let rest = match kind {
+            Some(_) => Some(items),
+            None => {
+                contained.drop(items);
+                None
+            }
         };
-        Err(BatchError::new(Parts {
-            kind,
-            pulled: self.pulled,
-            errors: self.errors,
-            cut_off: self.cut_off,
-            partial: self.verb.partial(),
-            rest: self.items,
-        }))
+        if contained.has_panicked() {
+            contained.drop(rest);
+            self.scrap(&mut contained);
+            contained.resume();
+            unreachable!("a panic was contained");
+        }
+        let Self { verb, errors, cut_off, .. } = self;
+        let (Some(kind), Some(rest)) = (kind, rest) else { return Ok(verb.whole()) };
+        // A heap, for it is 4 kB less of code than a sort: the smallest programs feel it.
+        let cut_off = std::collections::BinaryHeap::from(cut_off).into_sorted_vec();
+        let partial = verb.partial();
+        Err(Box::new(BatchError { kind, pulled, errors, cut_off, partial, rest }))
+    }
+
+    fn scrap<O>(self, contained: &mut Contained)
+    where
+        V: Verb<O, Error = E>,
+    {
+        self.verb.scrap(contained);
+        contained.drop_each(self.errors);
+    }
+}
+
+impl<I, F, Fut: Future, V: Verb<Fut::Output>> Stage<I, F, Fut, V> {
+    /// Drops everything, each thing whatever the destructors of the others do.
+    fn scrap(self) -> Contained {
+        let mut contained = Contained::default();
+        match self {
+            Stage::Ready(batch, f, _) => {
+                contained.drop(f);
+                contained.drop(batch);
+            }
+            Stage::Turning(Turning { wheel, feed, books, .. }) => {
+                contained.drop(wheel);
+                contained.drop(feed.f);
+                contained.drop(feed.cancel);
+                contained.drop(feed.items);
+                books.scrap(&mut contained);
+            }
+            Stage::Done => {}
+        }
+        contained
+    }
+}
+
+impl<I, F, Fut: Future, V: Verb<Fut::Output>> Drop for Run<I, F, Fut, V> {
+    fn drop(&mut self) {
+        mem::replace(&mut self.stage, Stage::Done).scrap().resume();
     }
 }
 
@@ -272,7 +412,7 @@ impl<I, F, Fut: Future, V: Verb<Fut::Output>> fmt::Debug for Run<I, F, Fut, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Run");
         if let Stage::Turning(turning) = &self.stage {
-            debug.field("pulled", &turning.pulled);
+            debug.field("pulled", &turning.feed.pulled);
             debug.field("in_flight", &turning.wheel.slots.taken());
         }
         debug.finish_non_exhaustive()

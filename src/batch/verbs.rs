@@ -1,6 +1,7 @@
 //! What a verb does with the outputs of the items.
 #![forbid(unsafe_code)]
 
+use crate::panic::Contained;
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,15 +10,15 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// How a verb takes outputs in; implemented by the four verbs only. Its types say what a
-/// [`Run`](super::Run) of that verb returns: `Result<Whole, BatchError<I, Error, Partial>>`.
+/// How a verb takes outputs in; implemented by [`ForEach`] and [`Map`] only. Its types say what a
+/// [`Run`](super::Run) of that verb returns: `Result<Whole, Box<BatchError<_, Error, Partial>>>`.
 ///
 /// ```
-/// use gondola::batch::{TryMap, Verb};
+/// use gondola::batch::{Map, Verb};
 ///
 /// type Item = Result<u8, String>;
-/// let whole: <TryMap<u8, String> as Verb<Item>>::Whole = vec![1, 2];
-/// let partial: <TryMap<u8, String> as Verb<Item>>::Partial = vec![None, Some(2)];
+/// let whole: <Map<u8, String> as Verb<Item>>::Whole = vec![1, 2];
+/// let partial: <Map<u8, String> as Verb<Item>>::Partial = vec![None, Some(2)];
 /// # assert_eq!(whole.len(), partial.len());
 /// ```
 pub trait Verb<Output>: sealed::Sealed {
@@ -28,30 +29,50 @@ pub trait Verb<Output>: sealed::Sealed {
     /// What a whole batch returns.
     type Whole;
 
+    /// Makes room for the outputs of so many items.
+    #[doc(hidden)]
+    fn expect(&mut self, _items: usize) {}
     #[doc(hidden)]
     fn take_in(&mut self, index: usize, output: Output) -> Result<(), Self::Error>;
     #[doc(hidden)]
     fn partial(self) -> Self::Partial;
     #[doc(hidden)]
     fn whole(self) -> Self::Whole;
+    /// Drops what was collected.
+    #[doc(hidden)]
+    fn scrap(self, contained: &mut Contained);
 }
 
-/// The verb of [`Batch::for_each`](super::Batch::for_each), to name the type of a run.
+/// The verb of [`Batch::for_each`](super::Batch::for_each), and with errors that of
+/// [`Batch::try_for_each`](super::Batch::try_for_each): to name the type of a run.
 ///
 /// ```
 /// use gondola::batch::{ForEach, Run, batch};
 /// use std::{future::{Ready, ready}, ops::Range};
 ///
-/// fn run() -> Run<Range<u8>, fn(u8) -> Ready<()>, Ready<()>, ForEach> {
-///     batch(0..3).limit(2).for_each(|_| ready(()))
+/// type Done = Ready<Result<(), u8>>;
+/// fn run() -> Run<Range<u8>, fn(u8) -> Done, Done, ForEach<u8>> {
+///     batch(0..3).limit(2).try_for_each(|n| ready(Err(n)))
 /// }
-/// assert!(gondola::block_on(run()).is_ok());
+/// assert_eq!(gondola::block_on(run()).unwrap_err().into_error(), Some(0));
 /// ```
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct ForEach {}
+pub struct ForEach<E = Infallible> {
+    error: PhantomData<fn() -> E>,
+}
 
-impl sealed::Sealed for ForEach {}
+impl<E> Default for ForEach<E> {
+    fn default() -> Self {
+        Self { error: PhantomData }
+    }
+}
+
+impl<E> fmt::Debug for ForEach<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ForEach")
+    }
+}
+
+impl<E> sealed::Sealed for ForEach<E> {}
 
 impl Verb<()> for ForEach {
     type Error = Infallible;
@@ -65,39 +86,11 @@ impl Verb<()> for ForEach {
     fn partial(self) {}
 
     fn whole(self) {}
+
+    fn scrap(self, _: &mut Contained) {}
 }
 
-/// The verb of [`Batch::try_for_each`](super::Batch::try_for_each).
-///
-/// ```
-/// use gondola::batch::{Run, TryForEach, batch};
-/// use std::{future::{Ready, ready}, ops::Range};
-///
-/// type Done = Ready<Result<(), u8>>;
-/// fn run() -> Run<Range<u8>, fn(u8) -> Done, Done, TryForEach<u8>> {
-///     batch(0..3).limit(2).try_for_each(|n| ready(Err(n)))
-/// }
-/// assert_eq!(gondola::block_on(run()).unwrap_err().into_error(), Some(0));
-/// ```
-pub struct TryForEach<E> {
-    error: PhantomData<fn() -> E>,
-}
-
-impl<E> Default for TryForEach<E> {
-    fn default() -> Self {
-        Self { error: PhantomData }
-    }
-}
-
-impl<E> fmt::Debug for TryForEach<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TryForEach")
-    }
-}
-
-impl<E> sealed::Sealed for TryForEach<E> {}
-
-impl<E> Verb<Result<(), E>> for TryForEach<E> {
+impl<E> Verb<Result<(), E>> for ForEach<E> {
     type Error = E;
     type Partial = ();
     type Whole = ();
@@ -109,9 +102,12 @@ impl<E> Verb<Result<(), E>> for TryForEach<E> {
     fn partial(self) {}
 
     fn whole(self) {}
+
+    fn scrap(self, _: &mut Contained) {}
 }
 
-/// The verb of [`Batch::map`](super::Batch::map).
+/// The verb of [`Batch::map`](super::Batch::map), and with errors that of
+/// [`Batch::try_map`](super::Batch::try_map).
 ///
 /// ```
 /// use gondola::batch::{Map, Run, batch};
@@ -122,37 +118,53 @@ impl<E> Verb<Result<(), E>> for TryForEach<E> {
 /// }
 /// assert_eq!(gondola::block_on(run()).unwrap(), [0, 1, 4]);
 /// ```
-pub struct Map<O> {
+pub struct Map<O, E = Infallible> {
+    /// By the index of the item; `None` for one that has not completed.
     outputs: Vec<Option<O>>,
+    error: PhantomData<fn() -> E>,
 }
 
-impl<O> Map<O> {
+impl<O, E> Map<O, E> {
+    fn expect(&mut self, items: usize) {
+        // A source that lies gets what it needs, piece by piece.
+        let _ = self.outputs.try_reserve_exact(items);
+    }
+
     fn put(&mut self, index: usize, output: O) {
         if self.outputs.len() <= index {
             self.outputs.resize_with(index + 1, || None);
         }
         self.outputs[index] = Some(output);
     }
-}
 
-impl<O> Default for Map<O> {
-    fn default() -> Self {
-        Self { outputs: Vec::new() }
+    fn whole(self) -> Vec<O> {
+        // In the memory that is there already.
+        self.outputs.into_iter().flatten().collect()
     }
 }
 
-impl<O> fmt::Debug for Map<O> {
+impl<O, E> Default for Map<O, E> {
+    fn default() -> Self {
+        Self { outputs: Vec::new(), error: PhantomData }
+    }
+}
+
+impl<O, E> fmt::Debug for Map<O, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").field("outputs", &self.outputs.len()).finish()
     }
 }
 
-impl<O> sealed::Sealed for Map<O> {}
+impl<O, E> sealed::Sealed for Map<O, E> {}
 
 impl<O> Verb<O> for Map<O> {
     type Error = Infallible;
     type Partial = Vec<Option<O>>;
     type Whole = Vec<O>;
+
+    fn expect(&mut self, items: usize) {
+        Map::expect(self, items);
+    }
 
     fn take_in(&mut self, index: usize, output: O) -> Result<(), Infallible> {
         self.put(index, output);
@@ -164,56 +176,37 @@ impl<O> Verb<O> for Map<O> {
     }
 
     fn whole(self) -> Vec<O> {
-        self.outputs.into_iter().flatten().collect()
+        Map::whole(self)
+    }
+
+    fn scrap(self, contained: &mut Contained) {
+        contained.drop_each(self.outputs);
     }
 }
 
-/// The verb of [`Batch::try_map`](super::Batch::try_map).
-///
-/// ```
-/// use gondola::batch::{Run, TryMap, batch};
-/// use std::{future::{Ready, ready}, ops::Range};
-///
-/// type Done = Ready<Result<u8, ()>>;
-/// fn run() -> Run<Range<u8>, fn(u8) -> Done, Done, TryMap<u8, ()>> {
-///     batch(0..3).limit(2).try_map(|n| ready(Ok(n + 1)))
-/// }
-/// assert_eq!(gondola::block_on(run()).unwrap(), [1, 2, 3]);
-/// ```
-pub struct TryMap<O, E> {
-    map: Map<O>,
-    error: PhantomData<fn() -> E>,
-}
-
-impl<O, E> Default for TryMap<O, E> {
-    fn default() -> Self {
-        Self { map: Map::default(), error: PhantomData }
-    }
-}
-
-impl<O, E> fmt::Debug for TryMap<O, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.map.fmt(f)
-    }
-}
-
-impl<O, E> sealed::Sealed for TryMap<O, E> {}
-
-impl<O, E> Verb<Result<O, E>> for TryMap<O, E> {
+impl<O, E> Verb<Result<O, E>> for Map<O, E> {
     type Error = E;
     type Partial = Vec<Option<O>>;
     type Whole = Vec<O>;
 
+    fn expect(&mut self, items: usize) {
+        Map::expect(self, items);
+    }
+
     fn take_in(&mut self, index: usize, output: Result<O, E>) -> Result<(), E> {
-        self.map.put(index, output?);
+        self.put(index, output?);
         Ok(())
     }
 
     fn partial(self) -> Vec<Option<O>> {
-        self.map.partial()
+        self.outputs
     }
 
     fn whole(self) -> Vec<O> {
-        self.map.whole()
+        Map::whole(self)
+    }
+
+    fn scrap(self, contained: &mut Contained) {
+        contained.drop_each(self.outputs);
     }
 }

@@ -1,6 +1,7 @@
 //! A registered source, and the one way in which every operation on it runs.
 #![forbid(unsafe_code)]
 
+use crate::budget;
 use crate::context;
 use crate::reactor::{Direction, Reactor};
 use mio::Token;
@@ -45,7 +46,7 @@ impl<S: Source> Io<S> {
     where
         F: FnMut(&S) -> io::Result<T> + Unpin,
     {
-        Operation { io: self, direction, operation, ticket: None }
+        Operation { io: self, direction, operation, ticket: None, refused: false }
     }
 
     /// Assumes readiness until a call says otherwise.
@@ -102,6 +103,8 @@ pub(super) struct Operation<'a, S: Source, F> {
     operation: F,
     /// Set once it has waited: its name at the reactor.
     ticket: Option<usize>,
+    /// Refused for want of budget, last time.
+    refused: bool,
 }
 
 impl<S: Source, T, F> Future for Operation<'_, S, F>
@@ -111,15 +114,14 @@ where
     type Output = io::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let Self { io, direction, operation, ticket } = &mut *self;
+        let Self { io, direction, operation, ticket, refused } = &mut *self;
         let (reactor, token, direction) = (&*io.reactor, io.token, *direction);
         while reactor.is_ready(token, direction) {
-            if reactor.is_entered() && !reactor.has_budget() {
+            if !budget::take_step(refused) {
                 // The readiness stays: the next poll goes on right here.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            reactor.spend_budget();
             match operation(&io.source) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     reactor.set_ready(token, direction, false);

@@ -3,6 +3,7 @@
 
 use super::TcpStream;
 use super::io::{Io, current_reactor};
+use crate::budget::ACCEPT_PAUSE;
 use crate::reactor::{Direction, Reactor};
 use crate::time;
 use std::cell::Cell;
@@ -11,11 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// How long `accept` leaves the queue alone after an error that trying again at once would only
-/// repeat.
-const PAUSE: Duration = Duration::from_millis(50);
+use std::time::Instant;
 
 /// A TCP socket that listens. Dropping it closes it; connections not accepted yet are reset.
 ///
@@ -130,7 +127,7 @@ impl TcpListener {
         let stream = accepted
             .and_then(|(stream, peer)| Ok((TcpStream::new(self.io.reactor(), stream)?, peer)));
         if stream.as_ref().is_err_and(means_exhausted) {
-            self.paused_until.set(time::now().checked_add(PAUSE));
+            self.paused_until.set(time::now().checked_add(ACCEPT_PAUSE));
         }
         stream
     }

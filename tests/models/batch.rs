@@ -80,7 +80,37 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
     let mut stopped: Option<ErrorKind> = None;
     loop {
         ready.sort_unstable();
-        for slot in std::mem::take(&mut ready) {
+        let mut woken = std::mem::take(&mut ready).into_iter();
+        let mut most = slots.len();
+        loop {
+            // The woken first; then others, each polled before the next one is pulled.
+            let slot = match woken.next() {
+                Some(slot) => slot,
+                None => {
+                    let idle = slots.iter().all(Option::is_none);
+                    if cancelled && !(idle && exhausted) {
+                        stopped.get_or_insert(ErrorKind::Cancelled);
+                    }
+                    if stopped.is_some() || exhausted || most == 0 {
+                        break;
+                    }
+                    let Some(&slot) = vacant.last() else { break };
+                    if pulled == items.len() {
+                        events.push(Event::End);
+                        exhausted = true;
+                        break;
+                    }
+                    vacant.pop();
+                    most -= 1;
+                    events.push(Event::Pull(pulled));
+                    cancelled |= *canceller == Canceller::Source(pulled);
+                    events.push(Event::Start(pulled));
+                    cancelled |= *canceller == Canceller::Closure(pulled);
+                    slots[slot] = Some((pulled, 0));
+                    pulled += 1;
+                    slot
+                }
+            };
             let (item, polls) = slots[slot].unwrap();
             events.push(Event::Poll(item));
             cancelled |= *canceller == Canceller::Poll(item, polls);
@@ -106,29 +136,6 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                     stopped.get_or_insert(ErrorKind::Item);
                 }
             }
-        }
-        loop {
-            let idle = slots.iter().all(Option::is_none);
-            if stopped.is_none() && cancelled && !(idle && exhausted) {
-                stopped = Some(ErrorKind::Cancelled);
-            }
-            if stopped.is_some() || exhausted {
-                break;
-            }
-            let Some(slot) = vacant.pop() else { break };
-            if pulled == items.len() {
-                events.push(Event::End);
-                exhausted = true;
-                vacant.push(slot);
-                continue;
-            }
-            events.push(Event::Pull(pulled));
-            cancelled |= *canceller == Canceller::Source(pulled);
-            events.push(Event::Start(pulled));
-            cancelled |= *canceller == Canceller::Closure(pulled);
-            slots[slot] = Some((pulled, 0));
-            ready.push(slot);
-            pulled += 1;
         }
         if stopped.is_some() && *on_error != OnError::Stop(Stop::Drain) {
             for slot in &mut slots {
@@ -227,7 +234,7 @@ fn real(case: &Case) -> (Vec<Event>, Outcome) {
         loop {
             let poll = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(result) = poll {
-                return result.map_err(gondola::BatchError::into_parts).map_err(|parts| {
+                return result.map_err(|parts| {
                     let errors = parts.errors.iter().map(|error| error.index).collect();
                     Outcome::Partial {
                         cancelled: parts.kind == ErrorKind::Cancelled,
