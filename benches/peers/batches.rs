@@ -137,33 +137,6 @@ impl Future for Big {
     }
 }
 
-/// The limit: a loop over K slots, see [`sweep`].
-pub(crate) struct ByHand(Loop);
-
-impl Batch for ByHand {
-    type On = Loop;
-
-    fn name() -> String {
-        "limit".into()
-    }
-
-    fn new(limit: usize) -> Self {
-        Self(Peer::new(limit))
-    }
-
-    fn on(&self) -> &Loop {
-        &self.0
-    }
-
-    fn batch<F, Fut>(&self, n: u64, limit: usize, f: F)
-    where
-        F: Fn(u64) -> Fut + Clone + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        sweep(limit, n, f, || self.0.turn());
-    }
-}
-
 /// The best that can be written by hand with tasks: K of them pull from one shared iterator.
 pub(crate) struct Workers<C>(C);
 
@@ -218,7 +191,7 @@ impl<P: Peer, S: Style> Batch for Over<P, S> {
 
     fn name() -> String {
         match P::NAME {
-            "block_on" | "gondola" => S::NAME.into(),
+            "limit" | "block_on" | "gondola" => S::NAME.into(),
             runtime => format!("{} on {runtime}", S::NAME),
         }
     }
@@ -237,6 +210,24 @@ impl<P: Peer, S: Style> Batch for Over<P, S> {
         Fut: Future<Output = ()> + 'static,
     {
         self.0.run(P::unconstrained(S::drive(n, limit, f)));
+    }
+}
+
+/// The limit: a loop over K slots.
+pub(crate) type ByHand = Over<Loop, Swept>;
+
+/// See [`sweep`].
+pub(crate) struct Swept;
+
+impl Style for Swept {
+    const NAME: &'static str = "limit";
+
+    fn drive<Fut: Future<Output = ()>>(
+        n: u64,
+        limit: usize,
+        f: impl Fn(u64) -> Fut,
+    ) -> impl Future<Output = ()> {
+        sweep(limit, n, f)
     }
 }
 
