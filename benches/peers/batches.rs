@@ -79,11 +79,13 @@ pub(crate) use everywhere;
 
 pub(crate) fn rows() -> Vec<Row> {
     let row = |name| Row::new(name, "ns/item", 512_000, 1);
-    let cases = [(64, 0), (1, 1), (8, 1), (64, 1), (1024, 1), (8, 2), (64, 2), (1024, 2)];
+    let cases =
+        [(1, 0), (8, 0), (64, 0), (1, 1), (8, 1), (64, 1), (1024, 1), (8, 2), (64, 2), (1024, 2)];
     let mut rows = Vec::from(cases.map(|(limit, waits)| {
         everywhere!(row(format!("batch-{limit}-{waits}")), waiting, limit, waits)
     }));
     rows.push(everywhere!(row("batch-64-1-256B".into()), big));
+    rows.extend([nest(1, 4), nest(8, 16)]);
     rows
 }
 
@@ -96,6 +98,35 @@ fn waiting<B: Batch>(row: Row, limit: usize, waits: usize) -> Row {
 
 fn big<B: Batch>(row: Row) -> Row {
     batches::<B, _>(row, 64, |item, tally| Big { item, tally, waits: 1, pad: [0; 29] })
+}
+
+/// A batch whose items are batches of `inner` items, all with the same limit. An inner item waits
+/// once. There are no workers here: an item would have to spawn and join them, as JoinSet does.
+fn nest(limit: usize, inner: u64) -> Row {
+    let row = Row::new(format!("nest-{limit}-{limit}"), "ns/inner item", 512_000, inner);
+    let row = nests::<Loop, Swept>(row, limit, inner);
+    let row = nests::<Gondola, Ours>(row, limit, inner);
+    let row = nests::<Tokio, JoinSet>(row, limit, inner);
+    let row = nests::<BlockOn, ForEachConcurrent>(row, limit, inner);
+    let row = nests::<BlockOn, BufferUnordered>(row, limit, inner);
+    let row = nests::<BlockOn, UnorderedByHand>(row, limit, inner);
+    let row = nests::<BlockOn, ForEachBuffered>(row, limit, inner);
+    nests::<BlockOn, BufferedByHand>(row, limit, inner)
+}
+
+fn nests<P: Peer, S: Style>(row: Row, limit: usize, inner: u64) -> Row {
+    row.entry(Over::<P, S>::name(), move |n| {
+        let (batch, tally) = (Over::<P, S>::new(limit), Tally::leaked());
+        move || {
+            batch.batch(n / inner, limit, move |outer| {
+                S::drive(inner, limit, move |item| async move {
+                    Waits(1).await;
+                    tally.add(outer * inner + item);
+                })
+            });
+            Done::sum(tally.take())
+        }
+    })
 }
 
 /// The work of a row: `f`'s future for each item.
