@@ -79,11 +79,13 @@ pub(crate) use everywhere;
 
 pub(crate) fn rows() -> Vec<Row> {
     let row = |name| Row::new(name, "ns/item", 512_000, 1);
-    let cases = [(64, 0), (1, 1), (8, 1), (64, 1), (1024, 1), (8, 2), (64, 2), (1024, 2)];
+    let cases =
+        [(1, 0), (8, 0), (64, 0), (1, 1), (8, 1), (64, 1), (1024, 1), (8, 2), (64, 2), (1024, 2)];
     let mut rows = Vec::from(cases.map(|(limit, waits)| {
         everywhere!(row(format!("batch-{limit}-{waits}")), waiting, limit, waits)
     }));
     rows.push(everywhere!(row("batch-64-1-256B".into()), big));
+    rows.extend([nest(1, 4), nest(8, 16)]);
     rows
 }
 
@@ -96,6 +98,35 @@ fn waiting<B: Batch>(row: Row, limit: usize, waits: usize) -> Row {
 
 fn big<B: Batch>(row: Row) -> Row {
     batches::<B, _>(row, 64, |item, tally| Big { item, tally, waits: 1, pad: [0; 29] })
+}
+
+/// A batch whose items are batches of `inner` items, all with the same limit. An inner item waits
+/// once. There are no workers here: an item would have to spawn and join them, as JoinSet does.
+fn nest(limit: usize, inner: u64) -> Row {
+    let row = Row::new(format!("nest-{limit}-{limit}"), "ns/inner item", 512_000, inner);
+    let row = nests::<Loop, Swept>(row, limit, inner);
+    let row = nests::<Gondola, Ours>(row, limit, inner);
+    let row = nests::<Tokio, JoinSet>(row, limit, inner);
+    let row = nests::<BlockOn, ForEachConcurrent>(row, limit, inner);
+    let row = nests::<BlockOn, BufferUnordered>(row, limit, inner);
+    let row = nests::<BlockOn, UnorderedByHand>(row, limit, inner);
+    let row = nests::<BlockOn, ForEachBuffered>(row, limit, inner);
+    nests::<BlockOn, BufferedByHand>(row, limit, inner)
+}
+
+fn nests<P: Peer, S: Style>(row: Row, limit: usize, inner: u64) -> Row {
+    row.entry(Over::<P, S>::name(), move |n| {
+        let (batch, tally) = (Over::<P, S>::new(limit), Tally::leaked());
+        move || {
+            batch.batch(n / inner, limit, move |outer| {
+                S::drive(inner, limit, move |item| async move {
+                    Waits(1).await;
+                    tally.add(outer * inner + item);
+                })
+            });
+            Done::sum(tally.take())
+        }
+    })
 }
 
 /// The work of a row: `f`'s future for each item.
@@ -134,33 +165,6 @@ impl Future for Big {
         }
         self.tally.add(self.item);
         Poll::Ready(())
-    }
-}
-
-/// The limit: a loop over K slots, see [`sweep`].
-pub(crate) struct ByHand(Loop);
-
-impl Batch for ByHand {
-    type On = Loop;
-
-    fn name() -> String {
-        "limit".into()
-    }
-
-    fn new(limit: usize) -> Self {
-        Self(Peer::new(limit))
-    }
-
-    fn on(&self) -> &Loop {
-        &self.0
-    }
-
-    fn batch<F, Fut>(&self, n: u64, limit: usize, f: F)
-    where
-        F: Fn(u64) -> Fut + Clone + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        sweep(limit, n, f, || self.0.turn());
     }
 }
 
@@ -218,7 +222,7 @@ impl<P: Peer, S: Style> Batch for Over<P, S> {
 
     fn name() -> String {
         match P::NAME {
-            "block_on" | "gondola" => S::NAME.into(),
+            "limit" | "block_on" | "gondola" => S::NAME.into(),
             runtime => format!("{} on {runtime}", S::NAME),
         }
     }
@@ -237,6 +241,24 @@ impl<P: Peer, S: Style> Batch for Over<P, S> {
         Fut: Future<Output = ()> + 'static,
     {
         self.0.run(P::unconstrained(S::drive(n, limit, f)));
+    }
+}
+
+/// The limit: a loop over K slots.
+pub(crate) type ByHand = Over<Loop, Swept>;
+
+/// See [`sweep`].
+pub(crate) struct Swept;
+
+impl Style for Swept {
+    const NAME: &'static str = "limit";
+
+    fn drive<Fut: Future<Output = ()>>(
+        n: u64,
+        limit: usize,
+        f: impl Fn(u64) -> Fut,
+    ) -> impl Future<Output = ()> {
+        sweep(limit, n, f)
     }
 }
 

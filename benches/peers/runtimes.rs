@@ -7,6 +7,7 @@ use futures::task::LocalSpawnExt;
 use futures::{FutureExt, StreamExt};
 use futures_buffered::FuturesUnorderedBounded;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -372,7 +373,7 @@ pub(crate) struct Loop {
 
 impl Loop {
     /// Polls the detached futures.
-    pub(crate) fn turn(&self) {
+    fn turn(&self) {
         let mut cx = Context::from_waker(Waker::noop());
         self.beside.borrow_mut().retain_mut(|future| future.as_mut().poll(&mut cx).is_pending());
     }
@@ -453,27 +454,26 @@ impl Crew for Loop {
     }
 
     fn crew<F: Future<Output = ()> + 'static>(&self, tasks: usize, mut make: impl FnMut() -> F) {
-        sweep(tasks, tasks as u64, |_| make(), || {});
+        let mut crew = pin!(sweep(tasks, tasks as u64, |_| make()));
+        while crew.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {}
     }
 }
 
-/// Keeps `slots` futures going, polls each in its turn, and makes the next one in the place of one
-/// that is ready, until there were `n`. Polls nobody twice in a turn.
+/// Keeps `slots` futures going until there were `n`. Each poll of it polls each of them once, and
+/// makes the next one in the place of one that is ready. It wakes nobody, so it is polled in a loop.
 pub(crate) fn sweep<F: Future<Output = ()>>(
     slots: usize,
     n: u64,
     mut make: impl FnMut(u64) -> F,
-    mut turn: impl FnMut(),
-) {
-    let mut cx = Context::from_waker(Waker::noop());
+) -> impl Future<Output = ()> {
     let mut items = 0..n;
     let mut slots: Box<[Option<F>]> = items.by_ref().take(slots).map(|i| Some(make(i))).collect();
     let mut live = slots.len();
-    while live > 0 {
+    poll_fn(move |cx| {
         for slot in &mut slots {
             let Some(future) = slot else { continue };
             // SAFETY: a future stays in its slot until it is dropped there.
-            if unsafe { Pin::new_unchecked(future) }.poll(&mut cx).is_ready() {
+            if unsafe { Pin::new_unchecked(future) }.poll(cx).is_ready() {
                 *slot = None;
                 match items.next() {
                     Some(item) => *slot = Some(make(item)),
@@ -481,8 +481,8 @@ pub(crate) fn sweep<F: Future<Output = ()>>(
                 }
             }
         }
-        turn();
-    }
+        if live > 0 { Poll::Pending } else { Poll::Ready(()) }
+    })
 }
 
 /// Sets of futures that their owner polls.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows: Vec<Row> = [8, 64, 1024].map(chain).into();
     rows.extend([woken_by_task(), woken_by_timer(), flood(), ping_pong(), asleep()]);
-    rows.extend([cancelled(), idle()]);
+    rows.extend([cancelled(), idle_items(), idle_tasks()]);
     rows
 }
 
@@ -486,30 +486,36 @@ impl Future for Idle {
 
 /// Bytes of the heap per waiting future, its own 8 included. A runtime may have made room for its
 /// tasks from the start, so it is built by the run.
-fn idle() -> Row {
+fn idle(name: &str, unit: &'static str) -> Row {
+    Row::new(name, unit, 10_000, 1).counted().by(By::Work)
+}
+
+/// The items of a batch, which are all of one type.
+fn idle_items() -> Row {
     use crate::batches::{ForEachBuffered, ForEachConcurrent, JoinSet, Ours};
-    let row = Row::new("idle-bytes", "bytes/waiting task", 10_000, 1).counted().by(By::Work);
-    let row = idles(row, "limit", |n, wakers| {
-        let mut futures: Vec<_> = (0..n).map(|_| Some(Idle(wakers))).collect();
-        let mut cx = Context::from_waker(Waker::noop());
-        for future in futures.iter_mut().flatten() {
-            assert!(pin!(future).poll(&mut cx).is_pending());
-        }
-        live_bytes()
-    });
+    let row = idle("idle-bytes-item", "bytes/waiting item");
+    let row = idles(row, "limit", |n, wakers| idle_by_hand(n, || Idle(wakers)));
     let row = idles(row, "gondola", idle_batch::<Gondola, Ours>);
-    let row = idles(row, "gondola tasks", idle_tasks::<Gondola>);
-    let row = idles(row, "tokio", idle_tasks::<Tokio>);
-    let row = idles(row, "tokio LocalSet", idle_tasks::<TokioLocalSet>);
     let row = idles(row, "JoinSet", idle_batch::<Tokio, JoinSet>);
-    let row = idles(row, "smol", idle_tasks::<Smol>);
-    let row = idles(row, "LocalPool", idle_tasks::<Pool>);
     let row = idles(row, "for_each_concurrent", idle_batch::<BlockOn, ForEachConcurrent>);
-    let row = idles(row, "futures-buffered", idle_batch::<BlockOn, ForEachBuffered>);
+    idles(row, "futures-buffered", idle_batch::<BlockOn, ForEachBuffered>)
+}
+
+/// Tasks that are spawned, so that their type is forgotten.
+fn idle_tasks() -> Row {
+    let row = idle("idle-bytes-task", "bytes/waiting task");
+    let row = idles(row, "limit", |n, wakers| {
+        idle_by_hand(n, || -> Pin<Box<dyn Future<Output = ()>>> { Box::pin(Idle(wakers)) })
+    });
+    let row = idles(row, "gondola", idle_spawned::<Gondola>);
+    let row = idles(row, "tokio", idle_spawned::<Tokio>);
+    let row = idles(row, "tokio LocalSet", idle_spawned::<TokioLocalSet>);
+    let row = idles(row, "smol", idle_spawned::<Smol>);
+    let row = idles(row, "LocalPool", idle_spawned::<Pool>);
     #[cfg(target_os = "linux")]
-    let row = idles(row, "monoio", idle_tasks::<Monoio>);
+    let row = idles(row, "monoio", idle_spawned::<Monoio>);
     #[cfg(target_os = "linux")]
-    let row = idles(row, "compio", idle_tasks::<Compio>);
+    let row = idles(row, "compio", idle_spawned::<Compio>);
     row
 }
 
@@ -526,7 +532,16 @@ fn idles(row: Row, name: &str, live: fn(u64, &'static Wakers) -> u64) -> Row {
     })
 }
 
-fn idle_tasks<P: Spawn>(n: u64, wakers: &'static Wakers) -> u64 {
+fn idle_by_hand<F: Future<Output = ()> + Unpin>(n: u64, make: impl Fn() -> F) -> u64 {
+    let mut slots: Vec<_> = (0..n).map(|_| Some(make())).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    for future in slots.iter_mut().flatten() {
+        assert!(Pin::new(future).poll(&mut cx).is_pending());
+    }
+    live_bytes()
+}
+
+fn idle_spawned<P: Spawn>(n: u64, wakers: &'static Wakers) -> u64 {
     let peer = <P as Peer>::new(n as usize + 1); // and who waits for them
     peer.run(async {
         (0..n).for_each(|_| peer.detach(Idle(wakers)));
