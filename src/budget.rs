@@ -152,38 +152,66 @@ impl Drop for Outer {
 
 /// The budget of one poll of a batch, to be lent to its items.
 pub(crate) struct Account {
-    /// What it was opened with.
-    lent: u32,
-    /// The odometer at that time.
-    opened_at: u32,
+    left: u32,
+    /// The odometer when `left` was right.
+    read_at: u32,
+    /// Polls of items that are not on the odometer yet.
+    polls: u32,
     /// Whether somebody counts beside it.
     counted: bool,
 }
 
 impl Account {
+    /// Takes over what is left here. Where nobody counts, a batch has as much as a task.
     #[inline(always)]
     pub(crate) fn open() -> Self {
         BUDGET.with(|budget| {
             let left = budget.left.get();
-            let (lent, counted) = (left.min(STEPS), left != UNCOUNTED);
-            Self { lent, opened_at: budget.odometer.get(), counted }
+            let (left, counted) = (left.min(STEPS), left != UNCOUNTED);
+            Self { left, read_at: budget.odometer.get(), polls: 0, counted }
         })
     }
 
-    /// Counts polls of items, and says what is left. Where nobody counts, a batch has as much as a
-    /// task.
+    /// Whether items have done steps inside since the last settlement.
     #[inline(always)]
-    pub(crate) fn count(&self, polls: u32) -> u32 {
-        self.lent.saturating_sub(count(polls).wrapping_sub(self.opened_at))
+    pub(crate) fn is_used(&self) -> bool {
+        BUDGET.with(|budget| budget.odometer.get()) != self.read_at
     }
 
-    /// What may be done inside of each of `polls`: an equal share of what is left, less the poll
-    /// itself, and always enough for one operation.
+    /// Takes in `polls` of items that did no step inside.
     #[inline(always)]
-    pub(crate) fn share(left: u32, polls: u32) -> u32 {
-        (left / polls).max(2) - 1
+    pub(crate) fn spend(&mut self, polls: u32) {
+        self.polls += polls;
+        self.left = self.left.saturating_sub(polls);
     }
 
+    /// Takes in what `polls` of items came to, and returns how many steps that was: those that they
+    /// did inside, or their number if that is more.
+    #[inline(always)]
+    pub(crate) fn settle(&mut self, polls: u32) -> u32 {
+        let now = count(0);
+        let inside = now.wrapping_sub(self.read_at);
+        let steps = polls.max(inside);
+        self.read_at = now;
+        self.polls += steps - inside;
+        self.left = self.left.saturating_sub(steps);
+        steps
+    }
+
+    /// What is left, as it was settled last.
+    #[inline(always)]
+    pub(crate) fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// What each of `items` may do in its next poll: an equal share of what is left, and always a
+    /// step.
+    #[inline(always)]
+    pub(crate) fn share(&self, items: u32) -> u32 {
+        (self.left / items.max(1)).max(1)
+    }
+
+    /// Lends a share to the item that is polled next.
     #[inline(always)]
     pub(crate) fn lend(share: u32) {
         BUDGET.with(|budget| budget.left.set(share));
@@ -193,7 +221,8 @@ impl Account {
 impl Drop for Account {
     #[inline(always)]
     fn drop(&mut self) {
-        let left = if self.counted { self.count(0) } else { UNCOUNTED };
-        BUDGET.with(|budget| budget.left.set(left));
+        self.settle(0);
+        count(self.polls);
+        BUDGET.with(|budget| budget.left.set(if self.counted { self.left } else { UNCOUNTED }));
     }
 }

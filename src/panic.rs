@@ -26,7 +26,9 @@ impl Contained {
     }
 
     pub(crate) fn drop<T>(&mut self, value: T) {
-        self.run(|| drop(value));
+        if std::mem::needs_drop::<T>() {
+            self.run(|| drop(value));
+        }
     }
 
     /// Drops values one by one: a collection that is dropped as a whole aborts the process at the

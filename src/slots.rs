@@ -24,19 +24,17 @@ pub(crate) struct Slots<F> {
 }
 
 struct Slot<F> {
-    /// Taken: the index of its item. Vacant: `VACANT` and the next vacant slot.
+    /// Taken: the index of its item. Vacant: the next vacant slot, all bits inverted.
     state: usize,
     future: MaybeUninit<F>,
 }
 
-const VACANT: usize = 1 << (usize::BITS - 1);
-
-/// The indices of items are below this: the bit above them says that a slot is vacant.
-pub(crate) const MAX_ITEMS: usize = VACANT;
+/// The indices of items are below this; inverted, the number of a slot is not.
+pub(crate) const MAX_ITEMS: usize = 1 << (usize::BITS - 1);
 
 impl<F> Slots<F> {
     pub(crate) fn new(count: usize) -> Self {
-        let slot = |next| Slot { state: VACANT | next, future: MaybeUninit::uninit() };
+        let slot = |next: usize| Slot { state: !next, future: MaybeUninit::uninit() };
         Self { slots: (1..=count).map(slot).collect(), vacant: 0, taken: 0 }
     }
 
@@ -49,11 +47,13 @@ impl<F> Slots<F> {
     }
 
     pub(crate) fn is_taken(&self, slot: usize) -> bool {
-        self.slots[slot].state & VACANT == 0
+        self.slots[slot].state < MAX_ITEMS
     }
 
-    pub(crate) fn vacant(&self) -> usize {
-        self.slots.len() - self.taken
+    /// Whether there is a vacant one: the last in their list names none.
+    #[inline(always)]
+    pub(crate) fn any_vacant(&self) -> bool {
+        self.vacant < self.slots.len()
     }
 
     /// The slot that the next future comes into. There must be a vacant one.
@@ -71,7 +71,7 @@ impl<F> Slots<F> {
         debug_assert!(item < MAX_ITEMS, "the index of an item");
         let at = self.vacant;
         let slot = &mut self.slots[at];
-        self.vacant = slot.state & !VACANT;
+        self.vacant = !slot.state;
         slot.future.write(future);
         slot.state = item;
         self.taken += 1;
@@ -90,7 +90,7 @@ impl<F> Slots<F> {
         F: Future,
     {
         let item = self.slots[at].state;
-        if item & VACANT != 0 {
+        if item >= MAX_ITEMS {
             return None;
         }
         // SAFETY: the slot is taken.
@@ -112,7 +112,7 @@ impl<F> Slots<F> {
         // until it is dropped (invariant 2).
         let future = unsafe { Pin::new_unchecked(slot.future.assume_init_mut()) };
         let Poll::Ready(output) = future.poll(cx) else { return Poll::Pending };
-        slot.state = VACANT | std::mem::replace(&mut self.vacant, at);
+        slot.state = !std::mem::replace(&mut self.vacant, at);
         self.taken -= 1;
         // SAFETY: the slot was taken until just now: its future is alive, and dropped once
         // (invariant 1).
@@ -124,11 +124,11 @@ impl<F> Slots<F> {
     fn vacate(&mut self, at: usize, dropping: impl FnOnce(usize)) {
         let slot = &mut self.slots[at];
         let item = slot.state;
-        if item & VACANT != 0 {
+        if item >= MAX_ITEMS {
             return;
         }
         dropping(item);
-        slot.state = VACANT | std::mem::replace(&mut self.vacant, at);
+        slot.state = !std::mem::replace(&mut self.vacant, at);
         self.taken -= 1;
         // SAFETY: as in `poll`.
         unsafe { slot.future.assume_init_drop() };

@@ -46,6 +46,8 @@ struct Turning<I, F, Fut: Future, V: Verb<Fut::Output>> {
     wheel: Wheel<Fut>,
     feed: Feed<I, F>,
     books: Books<V, V::Error>,
+    /// The most steps that a turn has taken in which items did steps of their own; at least 1.
+    dearest: u32,
     /// The runtime in which it was polled last, by its number.
     runtime: u32,
 }
@@ -112,9 +114,13 @@ where
         let stage = &mut self.get_mut().stage;
         if matches!(stage, Stage::Ready(..)) {
             if let Stage::Ready(batch, f, verb) = mem::replace(stage, Stage::Done) {
-                match Turning::start(batch, f, verb) {
-                    Ok(turning) => *stage = Stage::Turning(turning),
-                    Err(refused) => return Poll::Ready(refused),
+                match batch.slots() {
+                    Ok(slots) => *stage = Stage::Turning(Turning::new(slots, batch, f, verb)),
+                    Err(kind) => {
+                        let (mut feed, books) = open(batch, f, verb);
+                        feed.stop(kind);
+                        return Poll::Ready(books.close(feed));
+                    }
                 }
             }
         }
@@ -147,28 +153,14 @@ where
     Fut: Future,
     V: Verb<Fut::Output>,
 {
-    /// Makes the slots, and refuses a bad limit.
-    fn start(batch: Batch<I>, f: F, mut verb: V) -> Result<Self, Outcome<I, V, Fut::Output>> {
-        let Batch { items, limit, on_error, token } = batch;
-        // The hint is trusted for memory only: with too few slots the batch still finishes.
-        let (lower, upper) = items.size_hint();
-        let slots = upper.map_or(limit, |upper| limit.min(upper.max(1)));
-        let refused = match slots {
-            0 => Some(ErrorKind::ZeroLimit),
-            _ if slots > MAX_SLOTS => Some(ErrorKind::LimitTooLarge { max: MAX_SLOTS }),
-            _ => None,
-        };
-        if refused.is_none() && upper == Some(lower) {
+    fn new(slots: usize, batch: Batch<I>, f: F, mut verb: V) -> Self {
+        let (lower, upper) = batch.items.size_hint();
+        if upper == Some(lower) {
             verb.expect(lower);
         }
-        let cancel = token.map(|token| Cancel { token, wait: Wait::default() });
-        let feed = Feed { items, f, cancel, pulled: 0, closed: false, stopped: refused };
-        let books = Books { verb, on_error, errors: Vec::new(), cut_off: Vec::new() };
-        if refused.is_some() {
-            return Err(books.close(feed));
-        }
         let wheel = Wheel { slots: Slots::new(slots), wakes: Wakes::new(slots, ParentBell::new()) };
-        Ok(Self { wheel, feed, books, runtime: budget::entered_runtime() })
+        let (feed, books) = open(batch, f, verb);
+        Self { wheel, feed, books, dearest: 1, runtime: budget::entered_runtime() }
     }
 
     /// Turns until there is nothing to do at present, or the budget of this poll is used up.
@@ -179,22 +171,18 @@ where
             // Whether it is cancelled is asked before each pull; this is for being woken by it.
             let _ = wait.poll(token, cx);
         }
-        let account = Account::open();
-        let mut left = account.count(0);
-        let mut dear = self.dearest_turn();
+        let mut account = Account::open();
         loop {
             // The first turn of a poll is taken in any case, so that no item stands still.
-            let cost = left - self.turn(&account, left, dear);
-            left -= cost;
+            self.turn(&mut account);
             let Wheel { slots, wakes } = &self.wheel;
-            if slots.taken() == 0 && self.feed.closed {
+            if self.feed.closed && slots.taken() == 0 {
                 return Poll::Ready(());
             }
-            if wakes.any_ready() || !self.feed.closed && slots.vacant() > 0 {
-                // One more turn, if it can be paid for even if it is as dear as can be, or as the
-                // last one was, in which items may have done steps of their own.
-                dear = self.dearest_turn();
-                if left >= dear.max(cost) {
+            if wakes.any_ready() || !self.feed.closed && slots.any_vacant() {
+                // One more turn, if there is a step left for each item in flight, and as many as the
+                // last turn took, in which items may have done several.
+                if account.left() >= self.dearest.max(slots.taken() as u32) {
                     continue;
                 }
             } else {
@@ -210,21 +198,14 @@ where
         }
     }
 
-    /// The most polls of one turn: one of each item in flight, and the first one of as many as there
-    /// are slots.
-    fn dearest_turn(&self) -> u32 {
-        let slots = &self.wheel.slots;
-        (slots.taken() + if self.feed.closed { 0 } else { slots.len() }) as u32
-    }
-
     /// The turn and its law: poll the woken and take in what they return; then, as long as nothing
     /// has failed, begin others. To pull is to begin: each is polled before the next one is pulled.
-    ///
-    /// `dear` is the most polls that it may come to. They share the `left` steps. Returns what is
-    /// left then.
-    fn turn(&mut self, account: &Account, left: u32, dear: u32) -> u32 {
-        let Self { wheel: Wheel { slots, wakes }, feed, books, .. } = self;
-        let share = Account::share(left, dear);
+    #[inline(always)]
+    fn turn(&mut self, account: &mut Account) {
+        let Self { wheel: Wheel { slots, wakes }, feed, books, dearest, .. } = self;
+        // A vacant slot keeps its share until it is filled.
+        let slot_count = slots.len() as u32;
+        let mut share = account.share(slot_count);
         let mut polls = 0;
         wakes.drain();
         for (slot, waker) in wakes.turn() {
@@ -236,36 +217,47 @@ where
                 books.take_in(index, output, feed);
             }
         }
-
-        // Not more than there are slots, so that the woken are not kept waiting by items that are
-        // ready at once. If the steps do not reach so far, then only as many as were vacant before.
-        let slot_count = slots.len() as u32;
-        let mut most = slot_count.min(slot_count.max(left) - polls);
+        // Each slot may be filled once in a turn, so that the woken are not kept waiting by items that
+        // are ready at once. A slot whose item was polled in this turn is filled only as far as the
+        // budget reaches, the others in any case.
+        let mut most = polls + slot_count;
+        if most > account.left() {
+            most = account.left().max(slot_count);
+        }
+        if account.is_used() {
+            // The woken did steps inside. So may the others: they share what is left.
+            *dearest = account.settle(polls).max(*dearest);
+            share = account.share(slot_count);
+            (most, polls) = (slot_count - polls, 0);
+        }
         // A failure may become visible meanwhile, from another thread: a new turn looks at it before
         // anything else is pulled.
-        while feed.may_begin(slots) && most > 0 && !wakes.any_remote() {
-            most -= 1;
+        while feed.may_begin(slots) && polls < most && !wakes.any_remote() {
             Account::lend(share);
             let Some(item) = feed.items.next() else {
                 feed.closed = true;
                 break;
             };
-            let future = (feed.f)(item);
+            let waker = wakes.waker_of(slots.next());
+            let cx = &mut Context::from_waker(&waker);
             let index = feed.pulled;
             feed.pulled += 1;
             polls += 1;
-            let waker = wakes.waker_of(slots.next());
-            let cx = &mut Context::from_waker(&waker);
-            if let Poll::Ready(output) = slots.begin(index, future, cx) {
+            if let Poll::Ready(output) = slots.begin(index, (feed.f)(item), cx) {
                 books.take_in(index, output, feed);
+                if polls >= account.left() {
+                    most = polls;
+                }
             }
         }
-        let left = account.count(polls);
 
         if feed.stopped.is_some() && feed.cuts(books.on_error) {
             slots.clear(|index| books.cut_off.push(index));
         }
-        left
+        match account.is_used() {
+            true => *dearest = account.settle(polls).max(*dearest),
+            false => account.spend(polls),
+        }
     }
 
     /// Futures that wait at another runtime's timers and sockets would wait for ever. So all are
@@ -278,6 +270,26 @@ where
             (0..slots.len()).filter(|&slot| slots.is_taken(slot)).for_each(|slot| wakes.mark(slot));
         }
     }
+}
+
+impl<I: Iterator> Batch<I> {
+    /// How many slots it needs, or why it can't have them.
+    fn slots(&self) -> Result<usize, ErrorKind> {
+        // The hint is trusted for memory only: with too few slots the batch still finishes.
+        let upper = self.items.size_hint().1;
+        match upper.map_or(self.limit, |upper| self.limit.min(upper.max(1))) {
+            0 => Err(ErrorKind::ZeroLimit),
+            slots if slots > MAX_SLOTS => Err(ErrorKind::LimitTooLarge { max: MAX_SLOTS }),
+            slots => Ok(slots),
+        }
+    }
+}
+
+fn open<I, F, V, E>(batch: Batch<I>, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
+    let Batch { items, on_error, token, .. } = batch;
+    let cancel = token.map(|token| Cancel { token, wait: Wait::default() });
+    let feed = Feed { items, f, cancel, pulled: 0, closed: false, stopped: None };
+    (feed, Books { verb, on_error, errors: Vec::new(), cut_off: Vec::new() })
 }
 
 impl<I, F> Feed<I, F> {
@@ -300,7 +312,7 @@ impl<I, F> Feed<I, F> {
         if usize::BITS < 64 && self.pulled == MAX_ITEMS && !self.closed {
             self.stop(ErrorKind::TooManyItems { max: MAX_ITEMS });
         }
-        !self.closed && slots.vacant() > 0
+        !self.closed && slots.any_vacant()
     }
 
     /// Whether what is in flight is to be dropped.
@@ -328,6 +340,7 @@ impl<V, E> Books<V, E> {
 
     /// The end: what the user gave is dropped, then the result is made. If something panics on the
     /// way, whatever was collected is dropped as well.
+    #[inline(always)]
     fn close<I, F, O>(self, feed: Feed<I, F>) -> Outcome<I, V, O>
     where
         V: Verb<O, Error = E>,
@@ -391,7 +404,9 @@ impl<I, F, Fut: Future, V: Verb<Fut::Output>> Stage<I, F, Fut, V> {
 
 impl<I, F, Fut: Future, V: Verb<Fut::Output>> Drop for Run<I, F, Fut, V> {
     fn drop(&mut self) {
-        mem::replace(&mut self.stage, Stage::Done).scrap().resume();
+        if !matches!(self.stage, Stage::Done) {
+            mem::replace(&mut self.stage, Stage::Done).scrap().resume();
+        }
     }
 }
 

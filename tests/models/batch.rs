@@ -18,6 +18,9 @@ enum End {
     Panic,
 }
 
+/// Polls of items in one poll of a batch.
+const STEPS: usize = 128;
+
 /// What an item does: so many waits, then its end.
 #[derive(Clone, Copy, Debug)]
 struct Script {
@@ -78,10 +81,13 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
     let (mut errors, mut cut_off) = (Vec::new(), Vec::new());
     let mut outputs: Vec<Option<usize>> = Vec::new();
     let mut stopped: Option<ErrorKind> = None;
+    let mut left = STEPS;
     loop {
         ready.sort_unstable();
         let mut woken = std::mem::take(&mut ready).into_iter();
-        let mut most = slots.len();
+        let mut polls = 0;
+        // How many polls this turn may come to; known once the woken have been polled.
+        let mut most = None;
         loop {
             // The woken first; then others, each polled before the next one is pulled.
             let slot = match woken.next() {
@@ -91,7 +97,10 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                     if cancelled && !(idle && exhausted) {
                         stopped.get_or_insert(ErrorKind::Cancelled);
                     }
-                    if stopped.is_some() || exhausted || most == 0 {
+                    let scarce = left.max(slots.len());
+                    let all = polls + slots.len();
+                    let most = *most.get_or_insert(if all > left { scarce } else { all });
+                    if stopped.is_some() || exhausted || polls == most {
                         break;
                     }
                     let Some(&slot) = vacant.last() else { break };
@@ -101,7 +110,6 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                         break;
                     }
                     vacant.pop();
-                    most -= 1;
                     events.push(Event::Pull(pulled));
                     cancelled |= *canceller == Canceller::Source(pulled);
                     events.push(Event::Start(pulled));
@@ -111,11 +119,12 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                     slot
                 }
             };
-            let (item, polls) = slots[slot].unwrap();
+            let (item, count) = slots[slot].unwrap();
             events.push(Event::Poll(item));
-            cancelled |= *canceller == Canceller::Poll(item, polls);
-            if polls < items[item].waits {
-                slots[slot] = Some((item, polls + 1));
+            polls += 1;
+            cancelled |= *canceller == Canceller::Poll(item, count);
+            if count < items[item].waits {
+                slots[slot] = Some((item, count + 1));
                 ready.push(slot);
                 continue;
             }
@@ -127,6 +136,9 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
             events.push(Event::Drop(item));
             slots[slot] = None;
             vacant.push(slot);
+            if polls >= left {
+                most = most.map(|_| polls);
+            }
             if items[item].end == End::Good {
                 outputs.resize(outputs.len().max(item + 1), None);
                 outputs[item] = Some(item);
@@ -158,6 +170,11 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                 }
             };
             return (events, outcome);
+        }
+        // One more turn in this poll, if it can be paid for; else a new one.
+        left = left.saturating_sub(polls);
+        if left < slots.iter().flatten().count().max(1) {
+            left = STEPS;
         }
     }
 }
@@ -319,7 +336,7 @@ fn every_small_case() {
 
 /// A larger case.
 pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
-    let bound = 2 << choices.below(6);
+    let bound = 2 << choices.below(8);
     let n = choices.below(bound);
     let (bad, panic) = (choices.below(30), choices.below(60));
     let items: Vec<Script> = (0..n)
@@ -340,7 +357,7 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
         4 => Canceller::Beforehand,
         _ => Canceller::Nobody,
     };
-    let most = 1 << choices.below(7);
+    let most = 1 << choices.below(9);
     let (k, on_error) = (1 + choices.index(most), POLICIES[choices.index(3)]);
     check(&Case { items, k, on_error, canceller })
 }
