@@ -10,7 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use gondola::time::timeout;
 use gondola::{CancellationToken, Runtime, batch, block_on, consume_budget, try_spawn, yield_now};
 use std::cell::{Cell, RefCell};
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::{Pin, pin};
@@ -62,7 +62,7 @@ fn shapes(most: usize) -> Vec<Vec<usize>> {
             .iter()
             .flat_map(|shape| {
                 let leaves: usize = shape.iter().product();
-                let widths = [1, 2, 3, 5, 7, 8, 11, 16, 33, 64].into_iter();
+                let widths = [1, 2, 3, 7, 8, 33, 64].into_iter();
                 widths.filter(move |width| leaves * width <= most).map(|width| {
                     let mut shape = shape.clone();
                     shape.push(width);
@@ -77,13 +77,14 @@ fn shapes(most: usize) -> Vec<Vec<usize>> {
 
 #[test]
 fn one_poll_of_a_task_is_bounded_however_deep_batches_nest() {
-    for widths in shapes(1_000) {
+    for widths in shapes(300) {
         let most = STEPS.max(widths.iter().product());
         for (rounds, last) in [(1, usize::MAX), (3, 1), (3, 2), (2, 3)] {
             let polls = Rc::new(Cell::new(0));
             // A foreign executor: it polls by hand.
             let mut run = nest(widths.clone(), rounds, leaf(&polls, last));
-            for _ in 0..40 {
+            let mut idle = 0;
+            for _ in 0..25 {
                 polls.set(0);
                 let poll = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 let shape = format!("{widths:?}, {rounds} rounds, {last} polls");
@@ -91,7 +92,9 @@ fn one_poll_of_a_task_is_bounded_however_deep_batches_nest() {
                 if poll.is_ready() {
                     break;
                 }
-                assert!(polls.get() > 0, "{shape}");
+                idle = if polls.get() == 0 { idle + 1 } else { 0 };
+                // A poll may find out no more than that a source has ended.
+                assert!(idle < 3, "{shape}: it goes round without doing anything");
             }
         }
     }
@@ -105,7 +108,7 @@ fn the_bound_holds_under_the_runtime_and_with_others_inside() {
         |polls| {
             let mut leaf = leaf(polls, usize::MAX)();
             Box::pin(poll_fn(move |cx| {
-                futures::executor::block_on(batch(0..300).limit(2).for_each(|_| yield_now()))
+                futures::executor::block_on(batch(0..9).limit(2).for_each(|_| yield_now()))
                     .unwrap();
                 leaf.as_mut().poll(cx)
             }))
@@ -213,7 +216,7 @@ fn equal_work_is_dealt_equally() {
 #[test]
 fn high_slots_finish_in_their_turn() {
     let order = RefCell::new(Vec::new());
-    let run = batch(0..2_000_usize).limit(1_000).for_each(async |item| {
+    let run = batch(0..1_000_usize).limit(1_000).for_each(async |item| {
         for _ in 0..10 {
             consume_budget().await;
         }
