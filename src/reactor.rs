@@ -17,7 +17,7 @@
 //!    loses no edge, and leaves the rest of `due` to the next look.
 #![forbid(unsafe_code)]
 
-use crate::budget::EVENTS_PER_LOOK;
+use crate::budget::EVENTS_PER_ANSWER;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::budget::PRECISE_BELOW;
 use crate::wake::{Bell, vtable};
@@ -89,7 +89,7 @@ impl Reactor {
         let bell = ReactorBell(mio::Waker::new(poll.registry(), BELL)?);
         let reactor = Self {
             poll: RefCell::new(poll),
-            events: RefCell::new(Events::with_capacity(EVENTS_PER_LOOK)),
+            events: RefCell::new(Events::with_capacity(EVENTS_PER_ANSWER)),
             sources: RefCell::new(Slab::new()),
             generation: Cell::new(0),
             ticket: Cell::new(0),
@@ -219,26 +219,38 @@ impl Reactor {
     }
 
     /// Asks the kernel for events, waiting for them at most `timeout` (`None`: for ever), and
-    /// records them. Runs no user code. Returns how many sources had one.
+    /// records them: whatever had happened at the time of the call is known afterwards. Runs no
+    /// user code. Returns how many events of sources there were.
     ///
     /// # Errors
-    /// The system's, other than an interruption by a signal, which counts as no event.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<usize> {
-        let events = &mut *self.events.borrow_mut();
-        events.clear();
-        match wait_precisely(&mut self.poll.borrow_mut(), events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+    /// The system's. A signal is none.
+    pub(crate) fn wait(&self, mut timeout: Option<Duration>) -> io::Result<usize> {
         let mut count = 0;
         let sources = &mut *self.sources.borrow_mut();
         let due = &mut *self.due.borrow_mut();
-        for event in events.iter().filter(|event| event.token() != BELL) {
-            let source = sources.get_mut(index(event.token()));
-            if let Some(source) = source.filter(|s| s.generation == generation(event.token())) {
-                source.record(event, due);
-                count += 1;
+        // One answer may not hold all events. Each source comes once before any comes again.
+        for _ in 0..=sources.len() / EVENTS_PER_ANSWER {
+            let events = &mut *self.events.borrow_mut();
+            events.clear();
+            while let Err(error) = wait_precisely(&mut self.poll.borrow_mut(), events, timeout) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+                // A signal came, or the process was stopped for who knows how long: that is no
+                // answer. So ask again, but wait no longer.
+                timeout = Some(Duration::ZERO);
             }
+            for event in events.iter().filter(|event| event.token() != BELL) {
+                let source = sources.get_mut(index(event.token()));
+                if let Some(source) = source.filter(|s| s.generation == generation(event.token())) {
+                    source.record(event, due);
+                    count += 1;
+                }
+            }
+            if events.iter().count() < EVENTS_PER_ANSWER {
+                break;
+            }
+            timeout = Some(Duration::ZERO);
         }
         Ok(count)
     }

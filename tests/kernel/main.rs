@@ -6,6 +6,7 @@
 mod support;
 
 mod asleep;
+mod late;
 mod real;
 mod simulated;
 mod sockets;

@@ -59,6 +59,10 @@ pub enum Event {
     Stale,
     /// The next wait is interrupted.
     Signal,
+    /// The process is stopped for so many ns, and a wait that was under way is interrupted.
+    Stopped(u64),
+    /// The next wait that ends by its time-out returns so many ns later than it ended.
+    Late(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,7 @@ pub struct Kernel {
     stale: Vec<(c_int, u64)>,
     stale_due: bool,
     signals: usize,
+    late: u64,
     over: bool,
     /// Nothing goes on for longer than this.
     pub horizon: Option<u64>,
@@ -249,6 +254,8 @@ impl Kernel {
         let now = self.now;
         match event {
             Event::Signal => return self.signals += 1,
+            Event::Stopped(ns) => return (self.now, self.signals) = (now + ns, self.signals + 1),
+            Event::Late(ns) => return self.late = ns,
             Event::Stale => return self.stale_due = true,
             Event::Arrival | Event::Aborted => {
                 let listener = self.sockets.iter_mut().find(|socket| socket.kind == Kind::Listener);
@@ -366,8 +373,13 @@ impl Kernel {
                 return Err(libc::EINTR);
             }
             let due = self.is_due(epoll);
-            if due || deadline.is_some_and(|deadline| deadline <= self.now) {
+            if due || timeout == Some(0) {
                 return Ok(due);
+            }
+            if deadline.is_some_and(|deadline| deadline <= self.now) {
+                let late = std::mem::take(&mut self.late);
+                self.pass(self.now + late);
+                return Ok(false);
             }
             let sockets = self.sockets.iter().filter(|socket| socket.is_in(epoll));
             let next = sockets.filter_map(|socket| socket.edge.map(|edge| edge.0));
@@ -524,6 +536,13 @@ impl Socket {
         let pauses = now < self.exhausted_until + 60_000_000;
         let watched = self.registered.is_some();
         watched && self.is_possible(direction) && self.edge.is_none() && !pauses
+    }
+
+    /// Whether a waiter was given up at `deadline` although it could go on, and an event that told
+    /// so was due by then.
+    pub fn is_overlooked(&self, direction: usize, deadline: u64) -> bool {
+        let due = self.edge.is_some_and(|(at, _)| at <= deadline);
+        due && self.is_possible(direction) && deadline >= self.exhausted_until + 60_000_000
     }
 
     /// Linux tells of room once there is a good piece of it; a send gets even the last byte.

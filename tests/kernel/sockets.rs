@@ -82,16 +82,20 @@ async fn patiently<T>(
         return operation.now_or_never();
     }
     let waiting = Waits::new(socket, direction);
+    let start = kernel(|kernel| kernel.now());
     let result = match patience {
         Some(micros) => timeout(Duration::from_micros(micros), operation).await.ok(),
         None => Some(operation.await),
     };
     drop(waiting);
-    // Given up: it had better not have been possible all the while.
-    if result.is_none() {
+    // Given up: it had better not have been possible all the while, nor have become so in time.
+    if let (None, Some(micros)) = (&result, patience) {
         kernel(|kernel| {
             if kernel.sockets[socket].is_forgotten(direction, kernel.now()) {
                 kernel.faults.push(format!("socket {socket} was forgotten"));
+            }
+            if kernel.sockets[socket].is_overlooked(direction, start + micros * 1_000) {
+                kernel.faults.push(format!("socket {socket} timed out over what was there"));
             }
         });
     }
@@ -289,7 +293,7 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
         }
         for _ in 0..choices.below(1 + eagerness) {
             let size = 1 + choices.below(120) as usize;
-            let event = match (kind, choices.below(24)) {
+            let event = match (kind, choices.below(26)) {
                 (Kind::Listener, 0..4) => Event::Exhausted,
                 (Kind::Listener, 4..8) => Event::Aborted,
                 (_, 0..8) => Event::Data(size),
@@ -300,6 +304,8 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
                 (_, 18 | 19) => Event::Interrupted,
                 (_, 20 | 21) => Event::Spurious,
                 (_, 22) => Event::Stale,
+                (_, 23) => Event::Stopped(choices.below(horizon) * 1_000),
+                (_, 24) => Event::Late(choices.below(horizon) * 1_000),
                 _ => Event::Signal,
             };
             let of_streams = matches!(
