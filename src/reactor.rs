@@ -22,12 +22,12 @@ use crate::budget::EVENTS_PER_ANSWER;
 use crate::budget::PRECISE_BELOW;
 use crate::wake::{Bell, vtable};
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::task::{RawWakerVTable, Waker};
+use std::task::{Poll, RawWakerVTable, Waker};
 use std::time::Duration;
 
 const HALF: u32 = usize::BITS / 2;
@@ -40,12 +40,15 @@ pub(crate) enum Direction {
 }
 
 pub(crate) struct Reactor {
-    poll: RefCell<Poll>,
+    poll: RefCell<mio::Poll>,
     events: RefCell<Events>,
     sources: RefCell<Slab<Source>>,
     generation: Cell<usize>,
     ticket: Cell<usize>,
     due: RefCell<VecDeque<Waker>>,
+    /// How many sources have left, each of which gave a descriptor back; and who waits for that.
+    departures: Cell<usize>,
+    starving: RefCell<Vec<Waiter>>,
     /// Whether the runtime of this reactor is entered.
     entered: Cell<bool>,
     allows_sources: bool,
@@ -85,7 +88,7 @@ impl Bell for ReactorBell {
 
 impl Reactor {
     pub(crate) fn new(allows_sources: bool) -> io::Result<(Self, ReactorBell)> {
-        let poll = Poll::new()?;
+        let poll = mio::Poll::new()?;
         let bell = ReactorBell(mio::Waker::new(poll.registry(), BELL)?);
         let reactor = Self {
             poll: RefCell::new(poll),
@@ -94,6 +97,8 @@ impl Reactor {
             generation: Cell::new(0),
             ticket: Cell::new(0),
             due: RefCell::new(VecDeque::new()),
+            departures: Cell::new(0),
+            starving: RefCell::new(Vec::new()),
             entered: Cell::new(false),
             allows_sources,
         };
@@ -135,6 +140,39 @@ impl Reactor {
         let gone = self.sources.borrow_mut().remove(index(token));
         debug_assert_eq!(gone.generation, generation(token));
         drop(gone);
+        self.departures.set(self.departures.get().wrapping_add(1));
+        // Woken by the next look: by then the descriptor is closed.
+        let starving = self.starving.take();
+        self.due.borrow_mut().extend(starving.into_iter().map(|waiter| waiter.waker));
+    }
+
+    pub(crate) fn departures(&self) -> usize {
+        self.departures.get()
+    }
+
+    /// Whether a source has left since there were `seen` departures. If not, `waker` hears of the
+    /// next one, until [`clear_departure`](Self::clear_departure).
+    pub(crate) fn poll_departure(&self, seen: usize, ticket: usize, waker: &Waker) -> Poll<()> {
+        let fresh = Waiter { ticket, waker: waker.clone() };
+        // The clone is foreign code: a source may have left in it.
+        if self.departures.get() != seen {
+            return Poll::Ready(());
+        }
+        let old = self.take_starving(ticket);
+        self.starving.borrow_mut().push(fresh);
+        drop(old);
+        Poll::Pending
+    }
+
+    /// The waiter `ticket` waits no longer for a departure.
+    pub(crate) fn clear_departure(&self, ticket: usize) {
+        drop(self.take_starving(ticket));
+    }
+
+    fn take_starving(&self, ticket: usize) -> Option<Waiter> {
+        let mut starving = self.starving.borrow_mut();
+        let at = starving.iter().position(|waiter| waiter.ticket == ticket)?;
+        Some(starving.swap_remove(at))
     }
 
     pub(crate) fn is_ready(&self, token: Token, direction: Direction) -> bool {
@@ -301,7 +339,7 @@ fn generation(token: Token) -> usize {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn wait_precisely(
-    poll: &mut Poll,
+    poll: &mut mio::Poll,
     events: &mut Events,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
@@ -313,7 +351,7 @@ fn wait_precisely(
 /// are, never gets to the second part.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn wait_precisely(
-    poll: &mut Poll,
+    poll: &mut mio::Poll,
     events: &mut Events,
     timeout: Option<Duration>,
 ) -> io::Result<()> {
