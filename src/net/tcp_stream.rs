@@ -61,6 +61,12 @@ impl TcpStream {
                 return Err(error);
             }
             match stream.peer_addr() {
+                // Where nobody listens, and the system picks that very port for this end, TCP takes
+                // the socket for two who open at the same time, and connects it to itself.
+                Ok(peer) if stream.local_addr()? == peer => {
+                    let why = "nobody listens there: the socket was connected to itself";
+                    Err(io::Error::new(io::ErrorKind::ConnectionRefused, why))
+                }
                 Ok(_) => Ok(()),
                 // Writable, but not yet connected: a spurious event.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {

@@ -45,6 +45,9 @@ pub enum Event {
     /// A connection attempt is decided.
     Connected,
     Refused,
+    /// The attempt's own port is the one that it tries to reach, and nobody listens there: to TCP,
+    /// these are two who open at the same time.
+    ConnectedToItself,
     /// A connection stands in the listener's queue.
     Arrival,
     /// The next connection in the listener's queue was given up by its peer.
@@ -82,6 +85,7 @@ pub struct Socket {
     delay: u64,
     open: bool,
     nonblocking: bool,
+    to_itself: bool,
     /// The epoll, the token, and the bits that were asked for.
     registered: Option<(c_int, u64, u32)>,
     /// An event is due at this time; with these bits beyond those that are true.
@@ -197,6 +201,7 @@ impl Kernel {
             delay,
             open: matches!(kind, Kind::Connected | Kind::Listener),
             nonblocking: false,
+            to_itself: false,
             registered: None,
             edge: None,
             only: None,
@@ -275,11 +280,14 @@ impl Kernel {
         match event {
             Event::Interrupted => socket.interrupted = true,
             Event::Spurious => socket.raise(now, IN | OUT),
-            Event::Connected | Event::Refused if socket.kind == Kind::Connecting => {
+            Event::Connected | Event::Refused | Event::ConnectedToItself
+                if socket.kind == Kind::Connecting =>
+            {
                 if matches!(event, Event::Refused) {
                     (socket.error, socket.reset) = (libc::ECONNREFUSED, true);
                 } else {
                     socket.kind = Kind::Connected;
+                    socket.to_itself = matches!(event, Event::ConnectedToItself);
                 }
                 socket.raise(now, 0);
             }
@@ -811,18 +819,23 @@ extern "C" fn accept4(
         socket.open = true;
         socket.nonblocking = flags & libc::SOCK_NONBLOCK != 0;
         socket.kind = Kind::Connected;
-        write_address(address, length);
+        write_address(address, length, PEER);
         Ok(fd_of(new) as usize)
     });
     answer.unwrap_or_else(|| real!(SYS_accept4, fd, address, length, flags)) as c_int
 }
 
-fn write_address(address: *mut libc::sockaddr, length: *mut libc::socklen_t) {
+/// The port of every peer, and of every socket of ours.
+const PEER: u16 = 1;
+const OURS: u16 = 2;
+
+fn write_address(address: *mut libc::sockaddr, length: *mut libc::socklen_t, port: u16) {
     // SAFETY: the caller's place for an address, large enough for any of std's and mio's.
     unsafe {
         let place = address.cast::<libc::sockaddr_in>();
         *place = std::mem::zeroed();
         (*place).sin_family = libc::AF_INET as _;
+        (*place).sin_port = port.to_be();
         *length = size_of::<libc::sockaddr_in>() as _;
     }
 }
@@ -861,10 +874,25 @@ extern "C" fn getpeername(
         if kernel.sockets[at].kind == Kind::Connecting {
             return Err(libc::ENOTCONN);
         }
-        write_address(address, length);
+        write_address(address, length, PEER);
         Ok(0)
     });
     answer.unwrap_or_else(|| real!(SYS_getpeername, fd, address, length)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getsockname(
+    fd: c_int,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        kernel.enter();
+        let to_itself = kernel.sockets[at].to_itself;
+        write_address(address, length, if to_itself { PEER } else { OURS });
+        Ok(0)
+    });
+    answer.unwrap_or_else(|| real!(SYS_getsockname, fd, address, length)) as c_int
 }
 
 #[unsafe(no_mangle)]

@@ -256,7 +256,11 @@ async fn connect(plan: &Plan, socket: usize) -> Vec<JoinHandle<()>> {
     plan.log.borrow_mut().push(format!("connected {connected:?}"));
     match connected {
         None => vec![],
-        Some(Ok(stream)) => talk(plan, stream).into(),
+        Some(Ok(stream)) => {
+            let (local, peer) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            assert_ne!(local, peer, "connected to itself");
+            talk(plan, stream).into()
+        }
         Some(Err(error)) => {
             // Refused, or connected and reset before anybody looked.
             let kinds = [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset];
@@ -288,7 +292,11 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
         let moment = |choices: &mut Choices<'_>| choices.below(horizon) * 1_000;
         match kind {
             Kind::Connecting => {
-                let decided = if choices.percent(80) { Event::Connected } else { Event::Refused };
+                let decided = match choices.below(10) {
+                    0 => Event::Refused,
+                    1 => Event::ConnectedToItself,
+                    _ => Event::Connected,
+                };
                 kernel.plan(moment(choices), at, decided);
             }
             Kind::Arriving => kernel.plan(moment(choices), at, Event::Arrival),
