@@ -25,6 +25,27 @@ fn a_timer_costs_at_most_two_waits_however_long() {
     }
 }
 
+/// A sandbox that allows no ppoll: whole milliseconds, never early, and it is asked for but once.
+#[test]
+fn where_precision_is_refused_sleeps_last_whole_milliseconds() {
+    for code in [libc::EPERM, libc::ENOSYS] {
+        let mut world = Kernel::new();
+        world.refuses_precision = Some(code);
+        let ((), kernel) = simulate(world, || {
+            let mut runtime = Runtime::new().unwrap();
+            for micros in [1, 999, 5_000, 9_999, 30_500, 3_600_000_001] {
+                let duration = Duration::from_micros(micros);
+                let before = kernel(|kernel| kernel.now());
+                runtime.block_on(sleep(duration));
+                let slept = Duration::from_nanos(kernel(|kernel| kernel.now()) - before);
+                let most = duration + Duration::from_millis(2);
+                assert!((duration..most).contains(&slept), "{slept:?} for {duration:?}");
+            }
+        });
+        assert_eq!((kernel.precise_waits, kernel.waits), (1, 6));
+    }
+}
+
 /// Before a timer fires, sockets are asked for events that have come meanwhile.
 #[test]
 fn a_timer_beside_a_socket_costs_one_look_more() {

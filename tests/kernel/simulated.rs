@@ -132,6 +132,9 @@ pub struct Kernel {
     over: bool,
     /// Nothing goes on for longer than this.
     pub horizon: Option<u64>,
+    /// Calls of ppoll, and what it is refused with.
+    pub precise_waits: usize,
+    pub refuses_precision: Option<c_int>,
     /// Calls that may put the thread to sleep, or only look.
     pub waits: usize,
     pub looks: usize,
@@ -732,7 +735,13 @@ extern "C" fn ppoll(
     let timeout = unsafe { (*timeout).tv_sec as u64 * 1_000_000_000 + (*timeout).tv_nsec as u64 };
     // SAFETY: the caller's one descriptor.
     let epoll = unsafe { (*fds).fd };
-    in_libc_terms(kernel(|kernel| kernel.wait(epoll, Some(timeout)).map(usize::from))) as c_int
+    in_libc_terms(kernel(|kernel| {
+        kernel.precise_waits += 1;
+        match kernel.refuses_precision {
+            Some(code) => Err(code),
+            None => kernel.wait(epoll, Some(timeout)).map(usize::from),
+        }
+    })) as c_int
 }
 
 #[unsafe(no_mangle)]
