@@ -35,7 +35,7 @@ impl Server {
             move || {
                 let serve = async {
                     // A socket belongs to the runtime in which it was made, so it is made in here.
-                    let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+                    let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
                     let _ = sender.send(Ok(listener.local_addr()?));
                     let accepting = accept_all(&listener, Service::new(delay, places));
                     stop.run_until_cancelled(accepting).await;

@@ -27,17 +27,15 @@ const SHORTAGE: [i32; 2] = [10024, 10055];
 /// ```
 /// use gondola::net::{TcpListener, TcpStream};
 ///
-/// gondola::block_on(async {
-///     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
-///     let (mut server, _) = listener.accept().await?;
-///     client.write_all(b"ping").await?;
-///     let mut buffer = [0; 4];
-///     server.read_exact(&mut buffer).await?;
-///     assert_eq!(&buffer, b"ping");
-///     Ok::<_, std::io::Error>(())
-/// })
-/// # .unwrap();
+/// # gondola::block_on(async {
+/// let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
+/// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+/// let (mut server, _) = listener.accept().await?;
+/// client.write_all(b"ping").await?;
+/// let mut buffer = [0; 4];
+/// server.read_exact(&mut buffer).await?;
+/// assert_eq!(&buffer, b"ping");
+/// # std::io::Result::Ok(()) }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct TcpListener {
@@ -55,10 +53,11 @@ struct Pause {
 }
 
 impl TcpListener {
-    /// Binds and listens. Port 0 lets the system choose. The queue is mio's and std's: 128 on most
-    /// systems; for another one, prepare the socket elsewhere and take it over by
-    /// [`from_std`](Self::from_std). On Unix an address in TIME_WAIT can be bound again at once
-    /// (`SO_REUSEADDR`).
+    /// Binds `address`, such as `([127, 0, 0, 1], 80)`, and listens. Port 0 lets the system choose.
+    /// On Unix an address in TIME_WAIT can be bound again at once (`SO_REUSEADDR`).
+    ///
+    /// As many connections as the backlog says may wait to be accepted. It is mio's and std's: 128
+    /// on most systems, and the system's limit cuts a longer one. To change it, listen once more.
     ///
     /// # Errors
     /// The system's (`AddrInUse`, ..); `NotConnected` outside a gondola runtime; `Unsupported`
@@ -68,14 +67,16 @@ impl TcpListener {
     /// use gondola::net::TcpListener;
     ///
     /// # gondola::block_on(async {
-    /// let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
+    /// socket2::SockRef::from(&listener).listen(1024)?; // the backlog
+    ///
     /// let again = TcpListener::bind(listener.local_addr()?);
     /// assert_eq!(again.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind(address: impl Into<SocketAddr>) -> io::Result<Self> {
         let reactor = current_reactor()?;
-        Self::new(reactor, mio::net::TcpListener::bind(address)?)
+        Self::new(reactor, mio::net::TcpListener::bind(address.into())?)
     }
 
     /// Takes over a socket of std, which becomes non-blocking.
@@ -86,13 +87,11 @@ impl TcpListener {
     /// ```
     /// use gondola::net::TcpListener;
     ///
-    /// gondola::block_on(async {
-    ///     let std = std::net::TcpListener::bind("127.0.0.1:0")?;
-    ///     let listener = TcpListener::from_std(std)?;
-    ///     assert_ne!(listener.local_addr()?.port(), 0);
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
+    /// # gondola::block_on(async {
+    /// let std = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let listener = TcpListener::from_std(std)?;
+    /// assert_ne!(listener.local_addr()?.port(), 0);
+    /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         let reactor = current_reactor()?;
@@ -127,9 +126,10 @@ impl TcpListener {
     /// No connection is lost: one is taken from the queue only by the poll that returns it.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
+    /// use gondola::net::{TcpListener, TcpStream};
+    ///
     /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
     /// let client = TcpStream::connect(listener.local_addr()?).await?;
     /// let (_stream, peer) = listener.accept().await?;
     /// assert_eq!(peer, client.local_addr()?);
@@ -190,7 +190,7 @@ impl TcpListener {
     /// use gondola::net::TcpListener;
     ///
     /// # gondola::block_on(async {
-    /// let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
     /// assert_ne!(listener.local_addr()?.port(), 0);
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```

@@ -251,7 +251,7 @@ async fn accept_all(plan: &Plan, listener: TcpListener, socket: usize) -> Vec<Jo
 
 async fn connect(plan: &Plan, socket: usize) -> Vec<JoinHandle<()>> {
     // Attempts begin in the order of the sockets, which is that of `Kernel::add`.
-    let connected = TcpStream::connect(([127, 0, 0, 1], 1).into());
+    let connected = TcpStream::connect(([127, 0, 0, 1], 1));
     let connected = patiently((socket, WRITE), plan.patience[socket], connected).await;
     plan.log.borrow_mut().push(format!("connected {connected:?}"));
     match connected {
