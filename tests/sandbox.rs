@@ -1,12 +1,16 @@
 //! System calls that a sandbox forbids. Each test forbids them to a thread of its own.
 #![cfg(target_os = "linux")]
 
+#[path = "support/example.rs"]
+mod example;
+
 use futures::poll;
 use gondola::net::TcpListener;
 use gondola::time::{now, sleep, timeout};
 use gondola::{Runtime, try_spawn, yield_now};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::pin::pin;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -125,4 +129,28 @@ fn virtual_time_hears_other_threads() {
         jumps.unwrap().abort();
     });
     sends.join().unwrap();
+}
+
+/// `accept` is refused for good: the example does not go on for ever. It inherits the sandbox.
+#[test]
+fn a_server_that_cannot_accept_says_why_and_ends() {
+    without(&[libc::SYS_accept4], libc::EPERM, || {
+        let mut server = Command::new(example::example("echo"));
+        let server = server.arg("127.0.0.1:0").stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut server = server.spawn().unwrap();
+        let mut said = String::new();
+        let mut stderr = server.stderr.take().unwrap();
+        let end = thread::spawn(move || {
+            stderr.read_to_string(&mut said).unwrap();
+            said
+        });
+        let start = Instant::now();
+        while server.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = server.kill();
+        assert_eq!(server.wait().unwrap().code(), Some(1));
+        let said = end.join().unwrap();
+        assert_eq!(said, "echo: accept: Operation not permitted (os error 1)\n");
+    });
 }

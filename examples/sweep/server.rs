@@ -94,7 +94,10 @@ async fn accept_all(listener: &TcpListener, service: Rc<Service>) {
                 // A client that goes away in the middle is the client's business.
                 slot.spawn(async move { drop(keep_alive(stream, &service).await) }).detach();
             }
-            Err(error) => eprintln!("sweep: the server could not accept: {error}"),
+            // The next call waits a little. The server ends with the sweep in any case.
+            Err(error) => {
+                crate::say(format_args!("sweep: the server could not accept: {error}"));
+            }
         }
     }
 }
