@@ -148,5 +148,6 @@ fn a_listener_that_somebody_shut_down_reports_and_does_not_spin() {
             assert_eq!(errors, 20);
         });
     });
+    assert_eq!(kernel.sockets[socket].calls, [20, 0]);
     assert_eq!(kernel.faults, [""; 0]);
 }
