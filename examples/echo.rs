@@ -4,6 +4,7 @@
 use gondola::net::{TcpListener, TcpStream};
 use gondola::{Runtime, reserve};
 use lexopt::prelude::*;
+use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
     let (address, slots) = match arguments() {
         Ok(arguments) => arguments,
         Err(error) => {
-            eprintln!("echo: {error}\nusage: echo [ADDRESS] [--slots N]");
+            say(format_args!("echo: {error}\nusage: echo [ADDRESS] [--slots N]"));
             return ExitCode::from(2);
         }
     };
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("echo: {error}");
+            say(format_args!("echo: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -44,8 +45,10 @@ fn arguments() -> Result<(SocketAddr, usize), lexopt::Error> {
 
 async fn serve(address: SocketAddr) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
-    println!("{}", listener.local_addr()?);
-    io::stdout().flush()?; // Whoever started us may wait for this line behind a pipe.
+    // Whoever started us may wait for this line behind a pipe. If nobody can read it, we serve all
+    // the same.
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "{}", listener.local_addr()?).and_then(|()| stdout.flush());
     loop {
         // First the slot, then the connection: what is accepted is served at once, and what is
         // not stays with the kernel, where it costs us neither memory nor a descriptor.
@@ -54,13 +57,29 @@ async fn serve(address: SocketAddr) -> io::Result<()> {
             Ok((stream, peer)) => slot
                 .spawn(async move {
                     if let Err(error) = echo(stream).await {
-                        eprintln!("{peer}: {error}");
+                        say(format_args!("{peer}: {error}"));
                     }
                 })
                 .detach(),
-            Err(error) => eprintln!("accept: {error}"),
+            // The next call waits until there may be some again.
+            Err(error) if is_shortage(&error) => say(format_args!("accept: {error}")),
+            Err(error) => return Err(io::Error::new(error.kind(), format!("accept: {error}"))),
         }
     }
+}
+
+/// Whether there are no descriptors or no memory left. Any other error of `accept` is for good.
+fn is_shortage(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC];
+    #[cfg(not(unix))]
+    let codes = [10024, 10055]; // WSAEMFILE and WSAENOBUFS
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// A full disk or a closed pipe must not end a server: `eprintln!` would panic.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 async fn echo(mut stream: TcpStream) -> io::Result<()> {

@@ -31,9 +31,8 @@ use std::time::Duration;
 /// others wait twice as long: at sockets, 128 steps are half a millisecond of system calls.
 pub(crate) const STEPS: u32 = 128;
 
-/// Events that one look takes from the kernel: 3 kB of buffer. If there are more, the next look
-/// takes them, and it comes as soon.
-pub(crate) const EVENTS_PER_LOOK: usize = 256;
+/// Events that one answer of the kernel holds: 3 kB of buffer. After a full one, a look asks again.
+pub(crate) const EVENTS_PER_ANSWER: usize = 256;
 
 /// Waits shorter than this are precise to some microseconds, by a second system call. Of longer
 /// ones only the end is: most of them are time-outs, which an event ends earlier.

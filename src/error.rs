@@ -194,7 +194,12 @@ impl<F> fmt::Display for TrySpawnError<F> {
 
 impl<F> Error for TrySpawnError<F> {}
 
-pub(crate) const NO_RUNTIME: &str = "no gondola runtime is entered on this thread";
+/// Two versions of this crate in one program do not see each other's runtimes.
+pub(crate) const NO_RUNTIME: &str = concat!(
+    "no runtime of gondola ",
+    env!("CARGO_PKG_VERSION"),
+    " is entered on this thread (one of another version does not count)"
+);
 
 /// A ring must have between 1 and 2^20 slots. Arrives inside the `io::Error` (kind
 /// `InvalidInput`) of [`Builder::build`](crate::Builder::build).

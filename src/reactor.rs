@@ -17,17 +17,16 @@
 //!    loses no edge, and leaves the rest of `due` to the next look.
 #![forbid(unsafe_code)]
 
-use crate::budget::EVENTS_PER_LOOK;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use crate::budget::PRECISE_BELOW;
+use crate::budget::{EVENTS_PER_ANSWER, PRECISE_BELOW};
+use crate::sys::wait_for_events;
 use crate::wake::{Bell, vtable};
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::task::{RawWakerVTable, Waker};
+use std::task::{Poll, RawWakerVTable, Waker};
 use std::time::Duration;
 
 const HALF: u32 = usize::BITS / 2;
@@ -40,15 +39,25 @@ pub(crate) enum Direction {
 }
 
 pub(crate) struct Reactor {
-    poll: RefCell<Poll>,
-    events: RefCell<Events>,
+    /// None under virtual time, which knows neither sockets nor sleep.
+    kernel: Option<RefCell<Kernel>>,
     sources: RefCell<Slab<Source>>,
     generation: Cell<usize>,
     ticket: Cell<usize>,
     due: RefCell<VecDeque<Waker>>,
+    /// How many sources have left, each of which gave a descriptor back; and who waits for that.
+    departures: Cell<usize>,
+    starving: RefCell<Vec<Waiter>>,
     /// Whether the runtime of this reactor is entered.
     entered: Cell<bool>,
-    allows_sources: bool,
+}
+
+/// What talks to the kernel.
+struct Kernel {
+    poll: mio::Poll,
+    events: Events,
+    /// Whether it lets us wait for less than mio's whole milliseconds.
+    precise: bool,
 }
 
 struct Source {
@@ -64,8 +73,8 @@ struct Waiter {
     waker: Waker,
 }
 
-/// The bell of a runtime: it ends the sleep in `Poll`.
-pub(crate) struct ReactorBell(mio::Waker);
+/// The bell of a runtime: it ends the sleep in the kernel, if there is one.
+pub(crate) struct ReactorBell(Option<mio::Waker>);
 
 static VTABLE: RawWakerVTable = vtable::<ReactorBell>();
 
@@ -73,7 +82,7 @@ impl Bell for ReactorBell {
     const VTABLE: &'static RawWakerVTable = &VTABLE;
 
     fn ring(&self) {
-        if let Err(error) = self.0.wake() {
+        if let Some(Err(error)) = self.0.as_ref().map(mio::Waker::wake) {
             // Swallowed, it would be a task that never wakes.
             panic!("a sleeping runtime could not be woken: {error}");
         }
@@ -84,20 +93,35 @@ impl Bell for ReactorBell {
 }
 
 impl Reactor {
-    pub(crate) fn new(allows_sources: bool) -> io::Result<(Self, ReactorBell)> {
-        let poll = Poll::new()?;
-        let bell = ReactorBell(mio::Waker::new(poll.registry(), BELL)?);
+    /// With `is_virtual`, nothing is asked of the kernel.
+    ///
+    /// # Errors
+    /// The system's, when it grants no epoll or eventfd.
+    pub(crate) fn new(is_virtual: bool) -> io::Result<(Self, ReactorBell)> {
+        let (kernel, waker) = match is_virtual {
+            true => (None, None),
+            false => {
+                let poll = mio::Poll::new()?;
+                let waker = mio::Waker::new(poll.registry(), BELL)?;
+                let events = Events::with_capacity(EVENTS_PER_ANSWER);
+                (Some(RefCell::new(Kernel { poll, events, precise: true })), Some(waker))
+            }
+        };
         let reactor = Self {
-            poll: RefCell::new(poll),
-            events: RefCell::new(Events::with_capacity(EVENTS_PER_LOOK)),
+            kernel,
             sources: RefCell::new(Slab::new()),
             generation: Cell::new(0),
             ticket: Cell::new(0),
             due: RefCell::new(VecDeque::new()),
+            departures: Cell::new(0),
+            starving: RefCell::new(Vec::new()),
             entered: Cell::new(false),
-            allows_sources,
         };
-        Ok((reactor, bell))
+        Ok((reactor, ReactorBell(waker)))
+    }
+
+    fn kernel(&self) -> &RefCell<Kernel> {
+        self.kernel.as_ref().expect("under virtual time there are no sources, and nobody sleeps")
     }
 
     /// Registers a source, and assumes `ready` of it until a call says otherwise.
@@ -117,7 +141,7 @@ impl Reactor {
         }
         let generation = self.generation.get();
         let token = Token(generation << HALF | vacant.key());
-        self.poll.borrow().registry().register(io, token, interest())?;
+        self.kernel().borrow().poll.registry().register(io, token, interest())?;
         self.generation.set((generation + 1) & (usize::MAX >> HALF));
         vacant.insert(Source {
             generation,
@@ -131,10 +155,43 @@ impl Reactor {
     /// Forgets a source. It is closed after this, not before.
     pub(crate) fn deregister(&self, io: &mut impl mio::event::Source, token: Token) {
         // It can only fail for a descriptor that the user closed behind our back.
-        let _ = self.poll.borrow().registry().deregister(io);
+        let _ = self.kernel().borrow().poll.registry().deregister(io);
         let gone = self.sources.borrow_mut().remove(index(token));
         debug_assert_eq!(gone.generation, generation(token));
         drop(gone);
+        self.departures.set(self.departures.get().wrapping_add(1));
+        // Woken by the next look: by then the descriptor is closed.
+        let starving = self.starving.take();
+        self.due.borrow_mut().extend(starving.into_iter().map(|waiter| waiter.waker));
+    }
+
+    pub(crate) fn departures(&self) -> usize {
+        self.departures.get()
+    }
+
+    /// Whether a source has left since there were `seen` departures. If not, `waker` hears of the
+    /// next one, until [`clear_departure`](Self::clear_departure).
+    pub(crate) fn poll_departure(&self, seen: usize, ticket: usize, waker: &Waker) -> Poll<()> {
+        let fresh = Waiter { ticket, waker: waker.clone() };
+        // The clone is foreign code: a source may have left in it.
+        if self.departures.get() != seen {
+            return Poll::Ready(());
+        }
+        let old = self.take_starving(ticket);
+        self.starving.borrow_mut().push(fresh);
+        drop(old);
+        Poll::Pending
+    }
+
+    /// The waiter `ticket` waits no longer for a departure.
+    pub(crate) fn clear_departure(&self, ticket: usize) {
+        drop(self.take_starving(ticket));
+    }
+
+    fn take_starving(&self, ticket: usize) -> Option<Waiter> {
+        let mut starving = self.starving.borrow_mut();
+        let at = starving.iter().position(|waiter| waiter.ticket == ticket)?;
+        Some(starving.swap_remove(at))
     }
 
     pub(crate) fn is_ready(&self, token: Token, direction: Direction) -> bool {
@@ -203,7 +260,7 @@ impl Reactor {
 
     /// Not under virtual time, which could not tell when to advance.
     pub(crate) fn allows_sources(&self) -> bool {
-        self.allows_sources
+        self.kernel.is_some()
     }
 
     pub(crate) fn is_entered(&self) -> bool {
@@ -219,26 +276,37 @@ impl Reactor {
     }
 
     /// Asks the kernel for events, waiting for them at most `timeout` (`None`: for ever), and
-    /// records them. Runs no user code. Returns how many sources had one.
+    /// records them: whatever had happened at the time of the call is known afterwards. Runs no
+    /// user code. Returns how many events of sources there were.
     ///
     /// # Errors
-    /// The system's, other than an interruption by a signal, which counts as no event.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<usize> {
-        let events = &mut *self.events.borrow_mut();
-        events.clear();
-        match wait_precisely(&mut self.poll.borrow_mut(), events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-        let mut count = 0;
+    /// The system's. A signal is none.
+    pub(crate) fn wait(&self, mut timeout: Option<Duration>) -> io::Result<usize> {
+        let kernel = &mut *self.kernel().borrow_mut();
         let sources = &mut *self.sources.borrow_mut();
         let due = &mut *self.due.borrow_mut();
-        for event in events.iter().filter(|event| event.token() != BELL) {
-            let source = sources.get_mut(index(event.token()));
-            if let Some(source) = source.filter(|s| s.generation == generation(event.token())) {
-                source.record(event, due);
-                count += 1;
+        let mut count = 0;
+        // One answer may not hold all events. Each source comes once before any comes again.
+        for _ in 0..=sources.len() / EVENTS_PER_ANSWER {
+            while let Err(error) = kernel.ask(timeout) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+                // A signal came, or the process was stopped for who knows how long: that is no
+                // answer. So ask again, but wait no longer.
+                timeout = Some(Duration::ZERO);
             }
+            for event in kernel.events.iter().filter(|event| event.token() != BELL) {
+                let source = sources.get_mut(index(event.token()));
+                if let Some(source) = source.filter(|s| s.generation == generation(event.token())) {
+                    source.record(event, due);
+                    count += 1;
+                }
+            }
+            if kernel.events.iter().count() < EVENTS_PER_ANSWER {
+                break;
+            }
+            timeout = Some(Duration::ZERO);
         }
         Ok(count)
     }
@@ -249,6 +317,37 @@ impl Reactor {
             let Some(waker) = self.due.borrow_mut().pop_front() else { return };
             waker.wake();
         }
+    }
+}
+
+impl Kernel {
+    /// Fills `events`.
+    ///
+    /// mio waits in whole milliseconds, rounded up. So a wait is split: whole milliseconds in mio,
+    /// less one, and the rest precisely. A long wait that some event ends early, as most time-outs
+    /// are, never gets to the second part.
+    fn ask(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let Self { poll, events, precise } = self;
+        events.clear();
+        let timeout = match timeout {
+            Some(wait) if wait.is_zero() || !*precise => timeout,
+            Some(rest) if rest < PRECISE_BELOW => match wait_for_events(poll, rest) {
+                Ok(true) => Some(Duration::ZERO),
+                Ok(false) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+                // A sandbox forbids it, or the kernel is old: mio alone from now on.
+                Err(_) => {
+                    *precise = false;
+                    timeout
+                }
+            },
+            Some(long) => {
+                let millis = u64::try_from(long.as_millis() - 1).unwrap_or(u64::MAX);
+                Some(Duration::from_millis(millis))
+            }
+            None => None,
+        };
+        poll.poll(events, timeout)
     }
 }
 
@@ -285,38 +384,4 @@ fn index(token: Token) -> usize {
 
 fn generation(token: Token) -> usize {
     token.0 >> HALF
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn wait_precisely(
-    poll: &mut Poll,
-    events: &mut Events,
-    timeout: Option<Duration>,
-) -> io::Result<()> {
-    poll.poll(events, timeout)
-}
-
-/// mio waits in whole milliseconds, rounded up. So a wait is split: whole milliseconds in mio,
-/// less one, and the rest precisely. A long wait that some event ends early, as most time-outs
-/// are, never gets to the second part.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn wait_precisely(
-    poll: &mut Poll,
-    events: &mut Events,
-    timeout: Option<Duration>,
-) -> io::Result<()> {
-    match timeout {
-        Some(rest) if !rest.is_zero() && rest < PRECISE_BELOW => {
-            if crate::sys::wait_for_events(poll, rest)? {
-                poll.poll(events, Some(Duration::ZERO))?;
-            }
-            Ok(())
-        }
-        Some(long) if !long.is_zero() => {
-            let whole =
-                Duration::from_millis(u64::try_from(long.as_millis() - 1).unwrap_or(u64::MAX));
-            poll.poll(events, Some(whole))
-        }
-        other => poll.poll(events, other),
-    }
 }

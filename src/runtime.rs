@@ -96,7 +96,8 @@ impl Runtime {
     /// - Inside a gondola runtime on the same thread. The outer one goes on.
     /// - If `future` panics, its panic goes on here; the tasks stay.
     /// - Under virtual time, if nothing can ever run again: "deadlock", and who waits.
-    /// - If the system refuses to wait for events, which only a closed descriptor can cause.
+    /// - If the system refuses to wait for events, which only a closed descriptor or a sandbox can
+    ///   cause.
     ///
     /// ```
     /// let mut runtime = gondola::Runtime::new()?;
@@ -233,7 +234,7 @@ impl Builder {
     ///
     /// # Errors
     /// `InvalidInput` with a [`SlotsOutOfRange`] inside; else the system's, when it grants no epoll
-    /// or eventfd.
+    /// or eventfd. Virtual time needs neither.
     ///
     /// ```
     /// use gondola::Runtime;
@@ -249,7 +250,7 @@ impl Builder {
             let error = SlotsOutOfRange { slots };
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
-        let (reactor, bell) = Reactor::new(!virtual_time)?;
+        let (reactor, bell) = Reactor::new(virtual_time)?;
         let core = Core {
             // One tag more than slots: the root future's.
             wakes: Rc::new(Wakes::new(slots + 1, bell)),

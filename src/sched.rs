@@ -12,6 +12,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// What a runtime consists of. Sockets, sleeps and handles hold on to the part that they use.
 pub(crate) struct Core {
@@ -102,21 +103,26 @@ pub(crate) fn revolution(
     let now = budget::count(turn.polled as u32);
     if !wakes.any_ready() || now.wrapping_sub(looked_at.get()) >= STEPS {
         looked_at.set(now);
-        turn.fired = timers.fire_due();
+        // What a waker that panicked in an earlier look has left.
         reactor.dispatch();
-        // 3. Sleep, if nobody can run: from here to the wait no user code runs.
-        if sleep && !wakes.any_ready() && wakes.park() {
-            match timers.next() {
+        // The clock first, then the events, then the timers that were due by that clock. So the
+        // events that came before a deadline are known when its timer fires, and no time-out
+        // fires over data that are there: not even if the process was stopped until long after.
+        let next = timers.next();
+        let due = next.is_some_and(|(_, wait)| wait.is_zero());
+        // 3. Sleep, if nobody can run: from the clock to the wait no user code runs.
+        if sleep && !due && !wakes.any_ready() && wakes.park() {
+            match next {
                 Some((deadline, _)) if timers.clock.is_virtual() => {
                     timers.clock.advance_to(deadline);
                 }
                 None if timers.clock.is_virtual() => deadlock(core),
                 next => turn.events = reactor.wait(next.map(|(_, wait)| wait))?,
             }
-            turn.fired += timers.fire_due();
         } else if reactor.sources() > 0 {
-            turn.events = reactor.wait(Some(std::time::Duration::ZERO))?;
+            turn.events = reactor.wait(Some(Duration::ZERO))?;
         }
+        turn.fired = timers.fire_due();
         reactor.dispatch();
     }
     turn.busy = wakes.any_ready();

@@ -1,13 +1,16 @@
 //! What libc does beyond std and mio: a wait shorter than mio's whole milliseconds, and a
 //! vectored send that raises no SIGPIPE.
 
+use std::io;
 #[cfg(unix)]
-use std::io::{self, IoSlice};
-#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::io::IoSlice;
 use std::time::Duration;
 
 /// Waits until `epoll` has events, at most for `timeout`: mio's own wait knows only whole
 /// milliseconds, and rounds up. Returns whether there are any.
+///
+/// # Errors
+/// The system's. A sandbox may forbid this call.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn wait_for_events(
     epoll: &impl std::os::fd::AsRawFd,
@@ -23,6 +26,12 @@ pub(crate) fn wait_for_events(
         -1 => Err(io::Error::last_os_error()),
         ready => Ok(ready > 0),
     }
+}
+
+/// Other systems have no such call, or mio's own wait is precise.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn wait_for_events(_poll: &mio::Poll, _timeout: Duration) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// `writev` for a socket, without the SIGPIPE that `writev` raises once the peer has gone.

@@ -108,24 +108,22 @@ impl Timers {
         drop(removed);
     }
 
-    /// The earliest deadline, and how long it is from now.
+    /// Looks at the clock: the earliest deadline, and how long it is from now.
     pub(crate) fn next(&self) -> Option<(Instant, Duration)> {
         let state = &mut *self.state.borrow_mut();
         state.close_hole();
         let first = state.heap.first()?.deadline;
         let deadline = self.epoch + Duration::from_nanos(first);
-        Some((deadline, deadline.saturating_duration_since(self.clock.seen())))
+        Some((deadline, deadline.saturating_duration_since(self.clock.refresh())))
     }
 
-    /// Fires what is due, in the order of the deadlines, and returns how many that was. What
-    /// becomes due meanwhile waits for the next look.
+    /// Fires what was due when [`next`](Self::next) looked at the clock, in the order of the
+    /// deadlines, and returns how many that was. What has become due since then, or does so
+    /// meanwhile, waits for the next look.
     pub(crate) fn fire_due(&self) -> usize {
         let mut fired = 0;
         let limit = self.len();
-        if limit == 0 {
-            return 0;
-        }
-        let now = self.nanos(self.clock.refresh()).unwrap_or(u64::MAX);
+        let now = self.nanos(self.clock.seen()).unwrap_or(u64::MAX);
         while fired < limit {
             let Some(waker) = self.state.borrow_mut().pop_due(now) else { break };
             fired += 1;

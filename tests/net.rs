@@ -8,7 +8,7 @@ use gondola::net::{TcpListener, TcpStream};
 use gondola::time::{sleep, timeout};
 use gondola::{Runtime, try_spawn, yield_now};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddrV4};
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::Poll;
@@ -25,12 +25,12 @@ fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
 
 #[test]
 fn connects_accepts_and_echoes() {
-    for address in ["127.0.0.1:0", "[::1]:0"] {
+    for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
         run(async {
-            let listener = match TcpListener::bind(address.parse().unwrap()) {
+            let listener = match TcpListener::bind((address, 0)) {
                 Ok(listener) => listener,
                 // A machine without IPv6.
-                Err(_) if address.starts_with('[') => return,
+                Err(_) if address.is_ipv6() => return,
                 Err(error) => panic!("{error}"),
             };
             let server = async {
@@ -60,6 +60,27 @@ fn connects_accepts_and_echoes() {
             assert_eq!(peer, address);
         });
     }
+}
+
+#[test]
+fn addresses_come_in_all_forms_that_std_converts() {
+    run(async {
+        let listener = TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        for stream in [
+            TcpStream::connect(([127, 0, 0, 1], port)).await,
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await,
+            TcpStream::connect(address).await,
+            TcpStream::connect(listener.local_addr().unwrap()).await,
+        ] {
+            assert_eq!(stream.unwrap().peer_addr().unwrap(), address.into());
+        }
+        // The address is converted before, and the future does not hold it twice.
+        let size = size_of_val(&TcpStream::connect(address));
+        assert_eq!(size, size_of_val(&TcpStream::connect(([127_u8, 0, 0, 1], port))));
+        assert!(size <= 160, "{size} bytes");
+    });
 }
 
 #[test]
@@ -859,7 +880,11 @@ fn h12_no_socket_is_made_outside_a_runtime() {
     on_a_thread(|| {
         let std = std::net::TcpListener::bind(loopback()).unwrap();
         let address = std.local_addr().unwrap();
-        assert_eq!(kind(TcpListener::bind(loopback())), ErrorKind::NotConnected);
+        let error = TcpListener::bind(loopback()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
+        // There may well be a runtime, but of another version of this crate.
+        let version = format!("no runtime of gondola {} is entered", env!("CARGO_PKG_VERSION"));
+        assert!(error.to_string().contains(&version), "{error}");
         let connect = futures::executor::block_on(TcpStream::connect(address));
         assert_eq!(kind(connect), ErrorKind::NotConnected);
         // Refused before anything happens, not after the peer has seen a connection.

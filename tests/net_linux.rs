@@ -19,10 +19,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::{LONG, MS, fill, loopback, pair_with_std, pattern, run};
 
 const CHILD: &str = "GONDOLA_TEST_CHILD";
+const PEER: &str = "GONDOLA_TEST_PEER";
 
 /// Whether this process is the child of [`run_child`].
 fn is_child() -> bool {
@@ -318,6 +319,57 @@ fn g9_a_storm_of_signals_goes_unnoticed() {
     });
     stop.store(true, Ordering::Relaxed);
     storm.join().unwrap();
+}
+
+/// A process that is stopped (by a signal, a container that is paused, a laptop's lid) finds the
+/// deadline over and the answer there: it is in time.
+#[test]
+fn an_answer_that_came_while_the_process_was_stopped_is_in_time() {
+    if let Some(patience) = env::var_os(CHILD) {
+        let patience = MS * patience.to_str().unwrap().parse().unwrap();
+        return gondola::block_on(waits_for_an_answer(patience));
+    }
+    // The child must be stopped before its patience ends: twice the patience on a slow machine.
+    let stopped_in_time = |patience: Duration| {
+        let listener = std::net::TcpListener::bind(loopback()).unwrap();
+        let start = Instant::now();
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["an_answer_that_came_while", "--nocapture", "--test-threads=1"])
+            .env(CHILD, patience.as_millis().to_string())
+            .env(PEER, listener.local_addr().unwrap().to_string())
+            .spawn()
+            .unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        peer.read_exact(&mut [0; 4]).unwrap();
+        let asked = Instant::now();
+        let pid = child.id() as libc::pid_t;
+        let mut status = 0;
+        // SAFETY: it signals our own child, and waits until that has stopped.
+        unsafe {
+            assert_eq!(libc::kill(pid, libc::SIGSTOP), 0);
+            assert_eq!(libc::waitpid(pid, &mut status, libc::WUNTRACED), pid);
+        }
+        assert!(libc::WIFSTOPPED(status), "{status}");
+        let in_time = start.elapsed() < patience;
+        peer.write_all(b"data").unwrap();
+        thread::sleep((asked + patience + MS * 20).saturating_duration_since(Instant::now()));
+        // SAFETY: as above.
+        unsafe { libc::kill(pid, libc::SIGCONT) };
+        assert!(child.wait().unwrap().success() || !in_time);
+        in_time
+    };
+    assert!((0..8).any(|doubled| stopped_in_time(MS * 200 * (1 << doubled))));
+}
+
+async fn waits_for_an_answer(patience: Duration) {
+    let stream = std::net::TcpStream::connect(env::var(PEER).unwrap()).unwrap();
+    let mut asks = stream.try_clone().unwrap();
+    let mut stream = TcpStream::from_std(stream).unwrap();
+    let mut buffer = [0; 4];
+    let mut answer = pin!(timeout(patience, stream.read_exact(&mut buffer)));
+    assert!(poll!(answer.as_mut()).is_pending());
+    asks.write_all(b"what").unwrap();
+    answer.await.expect("the answer is there").unwrap();
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Instant;
-use support::{MS, arrived, fill, loopback, pair_with_std, run, within};
+use support::{MS, arrived, fill, loopback, on_a_thread, pair_with_std, run, within};
 
 /// Reads once more than the data needs: a short read that hid an edge would wait for ever.
 async fn assert_reads(stream: &mut TcpStream, parts: &[&[u8]]) {
@@ -494,40 +494,43 @@ fn a9_e2_a_waker_may_use_the_reactor_when_it_is_dropped() {
 /// A waker that panics costs nobody else the event.
 #[test]
 fn a10_a_waker_that_panics_loses_no_event() {
-    let mut runtime = Runtime::new().unwrap();
-    let (mut tasks, mut reads, mut far) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..3 {
-        runtime.block_on(within(async {
-            let (mut near, end) = pair_with_std().await;
-            let mut read = Box::pin(async move { near.read(&mut [0; 4]).await });
-            match number {
-                1 => {
-                    let waker = do_when_woken_or_dropped(|| panic!("a waker's panic"));
-                    let mut cx = Context::from_waker(&waker);
-                    assert!(read.as_mut().poll(&mut cx).is_pending());
-                    reads.push(read);
+    on_a_thread(|| {
+        let mut runtime = Runtime::new().unwrap();
+        let (mut tasks, mut reads, mut far) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..3 {
+            runtime.block_on(within(async {
+                let (mut near, end) = pair_with_std().await;
+                let mut read = Box::pin(async move { near.read(&mut [0; 4]).await });
+                match number {
+                    1 => {
+                        let waker = do_when_woken_or_dropped(|| panic!("a waker's panic"));
+                        let mut cx = Context::from_waker(&waker);
+                        assert!(read.as_mut().poll(&mut cx).is_pending());
+                        reads.push(read);
+                    }
+                    _ => {
+                        tasks.push(try_spawn(read).unwrap());
+                        yield_now().await;
+                    }
                 }
-                _ => {
-                    tasks.push(try_spawn(read).unwrap());
-                    yield_now().await;
-                }
+                far.push(end);
+            }));
+        }
+        for end in &mut far {
+            end.write_all(b"data").unwrap();
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(within(pending::<()>()))));
+        assert_eq!(result.unwrap_err().downcast_ref(), Some(&"a waker's panic"));
+        // No timer is there to end a sleep.
+        runtime.block_on(async {
+            for task in tasks {
+                assert_eq!(task.await.unwrap().unwrap(), 4);
             }
-            far.push(end);
-        }));
-    }
-    for end in &mut far {
-        end.write_all(b"data").unwrap();
-    }
-    let result = catch_unwind(AssertUnwindSafe(|| runtime.block_on(within(pending::<()>()))));
-    assert_eq!(result.unwrap_err().downcast_ref(), Some(&"a waker's panic"));
-    runtime.block_on(within(async {
-        for task in tasks {
-            assert_eq!(task.await.unwrap().unwrap(), 4);
-        }
-        for read in reads {
-            assert_eq!(read.await.unwrap(), 4);
-        }
-    }));
+            for read in reads {
+                assert_eq!(read.await.unwrap(), 4);
+            }
+        });
+    });
 }
 
 /// One poll of each ready task, one look: `turn` says what there was.

@@ -22,7 +22,9 @@ use outcome::Outcome;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -30,14 +32,19 @@ fn main() -> ExitCode {
     let (options, list, state) = match prepare() {
         Ok(prepared) => prepared,
         Err(error) => {
-            eprintln!("fetch: {error}\nTry --help.");
+            say(format_args!("{error}\nTry --help."));
             return ExitCode::from(2);
         }
     };
     run(&options, list, state).unwrap_or_else(|error| {
-        eprintln!("fetch: {error}");
+        say(format_args!("{error}"));
         ExitCode::FAILURE
     })
+}
+
+/// The exit status tells as well, so it does not matter whether this can be read.
+fn say(why: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "fetch: {why}");
 }
 
 /// Opens everything that the command line names: before the work, not after it, is the time to
@@ -88,7 +95,7 @@ fn run(
     if let Err(record) = result {
         if record.kind != ErrorKind::Item {
             let error = Box::<dyn Error>::from(record);
-            eprintln!("fetch: {error}"); // Nothing was pulled: no ring has such a limit.
+            say(format_args!("{error}")); // Nothing was pulled: no ring has such a limit.
             return Ok(ExitCode::from(2));
         }
         (errors, cut_off, rest) = (record.errors, record.cut_off, Some(record.rest));

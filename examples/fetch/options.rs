@@ -4,7 +4,7 @@ use gondola::{OnError, Stop};
 use lexopt::prelude::*;
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Options {
                 Long("out") => options.out = Some(parser.value()?.into()),
                 Long("state") => options.state = Some(parser.value()?.into()),
                 Short('h') | Long("help") => {
-                    println!("{HELP}");
+                    writeln!(io::stdout(), "{HELP}")?;
                     std::process::exit(0);
                 }
                 _ => return Err(argument.unexpected().into()),

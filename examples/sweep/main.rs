@@ -27,6 +27,7 @@ use item::Load;
 use row::Row;
 use server::Server;
 use std::error::Error;
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Ok(Some(options)) => options,
         Ok(None) => return print(cli::HELP),
         Err(error) => {
-            eprintln!("sweep: {error}\nTry --help.");
+            say(format_args!("sweep: {error}\nTry --help."));
             return ExitCode::from(2);
         }
     };
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
             print(&format!("{intro}\n{table}\n{}", report::report(&findings, &options)))
         }
         Err(error) => {
-            eprintln!("sweep: {error}");
+            say(format_args!("sweep: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -80,9 +81,14 @@ fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         // Who reads no further, `head` for one, has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("sweep: {error}");
+            say(format_args!("sweep: {error}"));
             ExitCode::FAILURE
         }
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Nobody has to hear it, so it is no error, let alone a panic, if nobody can.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -30,7 +30,8 @@ impl Progress {
         self.bar.inc(1);
         if self.bar.is_hidden() {
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            eprintln!("{done}/{all}  K = {}: {:.1} items/s", sample.k, sample.per_second());
+            let (k, rate) = (sample.k, sample.per_second());
+            crate::say(format_args!("{done}/{all}  K = {k}: {rate:.1} items/s"));
         }
     }
 

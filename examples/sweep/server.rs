@@ -35,7 +35,7 @@ impl Server {
             move || {
                 let serve = async {
                     // A socket belongs to the runtime in which it was made, so it is made in here.
-                    let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+                    let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
                     let _ = sender.send(Ok(listener.local_addr()?));
                     let accepting = accept_all(&listener, Service::new(delay, places));
                     stop.run_until_cancelled(accepting).await;
@@ -94,7 +94,10 @@ async fn accept_all(listener: &TcpListener, service: Rc<Service>) {
                 // A client that goes away in the middle is the client's business.
                 slot.spawn(async move { drop(keep_alive(stream, &service).await) }).detach();
             }
-            Err(error) => eprintln!("sweep: the server could not accept: {error}"),
+            // The next call waits a little. The server ends with the sweep in any case.
+            Err(error) => {
+                crate::say(format_args!("sweep: the server could not accept: {error}"));
+            }
         }
     }
 }

@@ -49,6 +49,16 @@ impl<S: Source> Io<S> {
         Operation { io: self, direction, operation, ticket: None, refused: false }
     }
 
+    /// How many sources have left the reactor: if it grows, a descriptor has come free.
+    pub(super) fn departures(&self) -> usize {
+        self.reactor.departures()
+    }
+
+    /// Waits until there are other than `seen` departures.
+    pub(super) fn departure(&self, seen: usize) -> Departure<'_> {
+        Departure { reactor: &self.reactor, seen, ticket: self.reactor.new_ticket() }
+    }
+
     /// Assumes readiness until a call says otherwise.
     pub(super) fn assume_ready(&self, direction: Direction) {
         self.reactor.set_ready(self.token, direction, true);
@@ -144,5 +154,26 @@ impl<S: Source, F> Drop for Operation<'_, S, F> {
         if let Some(ticket) = self.ticket {
             self.io.reactor.clear_waiter(self.io.token, self.direction, ticket);
         }
+    }
+}
+
+/// A wait for a descriptor to come free. Dropping it ends it.
+pub(super) struct Departure<'a> {
+    reactor: &'a Reactor,
+    seen: usize,
+    ticket: usize,
+}
+
+impl Future for Departure<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.reactor.poll_departure(self.seen, self.ticket, cx.waker())
+    }
+}
+
+impl Drop for Departure<'_> {
+    fn drop(&mut self) {
+        self.reactor.clear_departure(self.ticket);
     }
 }

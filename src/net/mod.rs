@@ -15,11 +15,13 @@
 //! A poll of a task completes at most 128 operations, those of a batch's items included; then it
 //! yields, so that a peer that never pauses cannot keep the thread.
 //!
+//! In the examples, `client` and `server` are the two ends of such a connection:
+//!
 //! ```
 //! use gondola::net::{TcpListener, TcpStream};
 //!
 //! # gondola::block_on(async {
-//! let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+//! let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
 //! let mut client = TcpStream::connect(listener.local_addr()?).await?;
 //! let (mut server, _) = listener.accept().await?;
 //! server.write_all(b"hello").await?;
@@ -29,6 +31,17 @@
 //! # std::io::Result::Ok(()) }).unwrap();
 //! ```
 #![forbid(unsafe_code)]
+
+/// How the examples in here begin: with both ends of a connection.
+macro_rules! connected {
+    () => {
+        "# use gondola::net::{TcpListener, TcpStream};
+# gondola::block_on(async {
+# let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
+# let mut client = TcpStream::connect(listener.local_addr()?).await?;
+# let (mut server, _) = listener.accept().await?;"
+    };
+}
 
 mod io;
 mod tcp_listener;

@@ -12,11 +12,7 @@ use std::rc::Rc;
 /// [`split`](super::TcpStream::split).
 ///
 /// ```
-/// # use gondola::net::{TcpListener, TcpStream};
-/// # gondola::block_on(async {
-/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-/// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-/// # let (mut server, _) = listener.accept().await?;
+#[doc = connected!()]
 /// let (mut reader, _writer) = client.split();
 /// server.write_all(b"hi").await?;
 /// assert_eq!(reader.read(&mut [0; 8]).await?, 2);
@@ -31,11 +27,7 @@ pub struct ReadHalf<'a> {
 /// [`split`](super::TcpStream::split). Dropping it shuts down nothing.
 ///
 /// ```
-/// # use gondola::net::{TcpListener, TcpStream};
-/// # gondola::block_on(async {
-/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-/// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-/// # let (mut server, _) = listener.accept().await?;
+#[doc = connected!()]
 /// let (_reader, mut writer) = client.split();
 /// writer.write_all(b"hi").await?;
 /// assert_eq!(server.read(&mut [0; 8]).await?, 2);
@@ -50,11 +42,7 @@ pub struct WriteHalf<'a> {
 /// [`into_split`](super::TcpStream::into_split).
 ///
 /// ```
-/// # use gondola::net::{TcpListener, TcpStream};
-/// # gondola::block_on(async {
-/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-/// # let client = TcpStream::connect(listener.local_addr()?).await?;
-/// # let (mut server, _) = listener.accept().await?;
+#[doc = connected!()]
 /// let (mut reader, _writer) = client.into_split();
 /// server.write_all(b"hi").await?;
 /// assert_eq!(reader.read(&mut [0; 8]).await?, 2);
@@ -69,11 +57,7 @@ pub struct OwnedReadHalf {
 /// [`into_split`](super::TcpStream::into_split). Dropping it shuts down writing.
 ///
 /// ```
-/// # use gondola::net::{TcpListener, TcpStream};
-/// # gondola::block_on(async {
-/// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-/// # let client = TcpStream::connect(listener.local_addr()?).await?;
-/// # let (mut server, _) = listener.accept().await?;
+#[doc = connected!()]
 /// let (_reader, writer) = client.into_split();
 /// drop(writer);
 /// assert_eq!(server.read(&mut [0; 8]).await?, 0); // the end
@@ -189,11 +173,7 @@ macro_rules! read_methods {
             /// Loses no byte.
             ///
             /// ```
-            /// # use gondola::net::{TcpListener, TcpStream};
-            /// # gondola::block_on(async {
-            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-            /// # let (mut server, _) = listener.accept().await?;
+            #[doc = connected!()]
             /// server.write_all(b"hello").await?;
             /// let mut buffer = [0; 16];
             /// assert_eq!(client.read(&mut buffer).await?, 5);
@@ -216,11 +196,7 @@ macro_rules! read_methods {
             /// Loses no byte.
             ///
             /// ```
-            /// # use gondola::net::{TcpListener, TcpStream};
-            /// # gondola::block_on(async {
-            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-            /// # let (mut server, _) = listener.accept().await?;
+            #[doc = connected!()]
             /// use std::io::IoSliceMut;
             ///
             /// server.write_all(b"hello").await?;
@@ -248,11 +224,7 @@ macro_rules! read_methods {
             /// lost. Where that matters, call [`read`](Self::read) and count.
             ///
             /// ```
-            /// # use gondola::net::{TcpListener, TcpStream};
-            /// # gondola::block_on(async {
-            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-            /// # let (mut server, _) = listener.accept().await?;
+            #[doc = connected!()]
             /// server.write_all(b"hello").await?;
             /// let mut buffer = [0; 4];
             /// client.read_exact(&mut buffer).await?;
@@ -279,11 +251,7 @@ macro_rules! read_methods {
             /// Loses no byte.
             ///
             /// ```
-            /// # use gondola::net::{TcpListener, TcpStream};
-            /// # gondola::block_on(async {
-            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-            /// # let (mut server, _) = listener.accept().await?;
+            #[doc = connected!()]
             /// server.write_all(b"hi").await?;
             /// let mut buffer = [0; 8];
             /// assert_eq!(client.peek(&mut buffer).await?, 2);
@@ -313,11 +281,7 @@ macro_rules! write_methods {
             /// A write that was cancelled wrote nothing.
             ///
             /// ```
-            /// # use gondola::net::{TcpListener, TcpStream};
-            /// # gondola::block_on(async {
-            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-            /// # let (mut server, _) = listener.accept().await?;
+            #[doc = connected!()]
             /// assert_eq!(client.write(b"hi").await?, 2);
             /// let mut buffer = [0; 2];
             /// server.read_exact(&mut buffer).await?;
@@ -340,11 +304,7 @@ macro_rules! write_methods {
             /// A write that was cancelled wrote nothing.
             ///
             /// ```
-            /// # use gondola::net::{TcpListener, TcpStream};
-            /// # gondola::block_on(async {
-            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-            /// # let (mut server, _) = listener.accept().await?;
+            #[doc = connected!()]
             /// use std::io::IoSlice;
             ///
             /// let parts = [IoSlice::new(b"head "), IoSlice::new(b"body")];
@@ -371,11 +331,7 @@ macro_rules! write_methods {
             /// [`write`](Self::write) and count.
             ///
             /// ```
-            /// # use gondola::net::{TcpListener, TcpStream};
-            /// # gondola::block_on(async {
-            /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-            /// # let mut client = TcpStream::connect(listener.local_addr()?).await?;
-            /// # let (mut server, _) = listener.accept().await?;
+            #[doc = connected!()]
             /// client.write_all(b"hello").await?;
             /// let mut buffer = [0; 5];
             /// server.read_exact(&mut buffer).await?;

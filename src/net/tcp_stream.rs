@@ -4,6 +4,7 @@
 use super::io::{Io, Stream, current_reactor};
 use super::tcp_split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::reactor::{Direction, Reactor};
+use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -14,18 +15,43 @@ use std::rc::Rc;
 /// use gondola::net::{TcpListener, TcpStream};
 /// use std::net::Shutdown;
 ///
-/// gondola::block_on(async {
-///     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
-///     let (mut server, _) = listener.accept().await?;
-///     client.write_all(b"over").await?;
-///     client.shutdown(Shutdown::Write)?;
-///     let mut buffer = [0; 64];
-///     assert_eq!(server.read(&mut buffer).await?, 4);
-///     assert_eq!(server.read(&mut buffer).await?, 0); // the end
-///     Ok::<_, std::io::Error>(())
-/// })
-/// # .unwrap();
+/// # gondola::block_on(async {
+/// let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
+/// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+/// let (mut server, _) = listener.accept().await?;
+/// client.write_all(b"over").await?;
+/// client.shutdown(Shutdown::Write)?;
+/// let mut buffer = [0; 64];
+/// assert_eq!(server.read(&mut buffer).await?, 4);
+/// assert_eq!(server.read(&mut buffer).await?, 0); // the end
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+///
+/// # Peers that vanish
+///
+/// A peer that loses its power or its network says nothing. Whoever waits for its bytes waits for
+/// ever, and a connection on which nothing is sent stays open for ever. A
+/// [`timeout`](crate::time::timeout) bounds one wait. For connections that may rest for long, let
+/// the kernel ask the peer whether it is still there: set keepalive and the user time-out, for
+/// example with the crate `socket2`. Reads and writes then fail with `TimedOut`.
+///
+/// ```
+/// use socket2::{SockRef, TcpKeepalive};
+/// use std::time::Duration;
+///
+#[doc = connected!()]
+/// let socket = SockRef::from(&client);
+/// // Asks after 60 s of silence, then every 10 s; gives up after 6 questions without an answer.
+/// let asking = TcpKeepalive::new()
+///     .with_time(Duration::from_secs(60))
+///     .with_interval(Duration::from_secs(10))
+///     .with_retries(6);
+/// socket.set_tcp_keepalive(&asking)?;
+/// // Gives up as well if what was sent is not acknowledged within 2 minutes (on Linux).
+/// # #[cfg(target_os = "linux")]
+/// socket.set_tcp_user_timeout(Some(Duration::from_secs(120)))?;
+/// # assert_eq!(socket.tcp_keepalive_time()?, Duration::from_secs(60));
+/// # std::io::Result::Ok(()) }).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct TcpStream {
@@ -33,26 +59,32 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    /// Connects to `address`. How long that may take is the system's business, and can be minutes:
-    /// see [`timeout`](crate::time::timeout).
+    /// Connects to `address`, such as `([127, 0, 0, 1], 80)`. How long that may take is the
+    /// system's business, and can be minutes: see [`timeout`](crate::time::timeout).
     ///
     /// # Errors
     /// The system's (`ConnectionRefused`, `TimedOut`, ..); `NotConnected` outside a gondola
-    /// runtime; `Unsupported` under virtual time.
+    /// runtime; `Unsupported` under virtual time. If nobody listens on a port from which the
+    /// system connects, it may connect the socket to itself: that is `ConnectionRefused` as well.
     ///
     /// # Cancel safety
     /// Dropping the future closes the socket.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
+    /// use gondola::net::TcpStream;
+    ///
     /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
+    /// # let listener = gondola::net::TcpListener::bind(([127, 0, 0, 1], 0))?;
     /// let address = listener.local_addr()?;
     /// let stream = TcpStream::connect(address).await?;
     /// assert_eq!(stream.peer_addr()?, address);
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub fn connect(address: impl Into<SocketAddr>) -> impl Future<Output = io::Result<Self>> {
+        Self::connect_to(address.into())
+    }
+
+    async fn connect_to(address: SocketAddr) -> io::Result<Self> {
         // The first event says that the attempt is decided, not how.
         let reactor = current_reactor()?;
         let io = Io::new(reactor, mio::net::TcpStream::connect(address)?, false)?;
@@ -61,6 +93,12 @@ impl TcpStream {
                 return Err(error);
             }
             match stream.peer_addr() {
+                // Where nobody listens, and the system picks that very port for this end, TCP takes
+                // the socket for two who open at the same time, and connects it to itself.
+                Ok(peer) if stream.local_addr()? == peer => {
+                    let why = "nobody listens there: the socket was connected to itself";
+                    Err(io::Error::new(io::ErrorKind::ConnectionRefused, why))
+                }
                 Ok(_) => Ok(()),
                 // Writable, but not yet connected: a spurious event.
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {
@@ -76,7 +114,8 @@ impl TcpStream {
         Ok(Self { io })
     }
 
-    /// Takes over a connected socket of std, which becomes non-blocking.
+    /// Takes over a connected socket of std, which becomes non-blocking. std's type may hold any
+    /// descriptor: whatever is not a stream socket, a UDP socket for example, may wait for ever.
     ///
     /// # Errors
     /// The system's; `NotConnected` outside a gondola runtime; `Unsupported` under virtual time.
@@ -112,11 +151,7 @@ impl TcpStream {
     /// The system's.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
-    /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-    /// # let client = TcpStream::connect(listener.local_addr()?).await?;
-    /// # let (mut server, _) = listener.accept().await?;
+    #[doc = connected!()]
     /// client.shutdown(std::net::Shutdown::Write)?;
     /// assert_eq!(server.read(&mut [0; 8]).await?, 0);
     /// # std::io::Result::Ok(()) }).unwrap();
@@ -131,11 +166,8 @@ impl TcpStream {
     /// The system's.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
-    /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
-    /// assert!(!stream.nodelay()?);
+    #[doc = connected!()]
+    /// assert!(!client.nodelay()?);
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn nodelay(&self) -> io::Result<bool> {
@@ -149,12 +181,9 @@ impl TcpStream {
     /// The system's.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
-    /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
-    /// stream.set_nodelay(true)?;
-    /// assert!(stream.nodelay()?);
+    #[doc = connected!()]
+    /// client.set_nodelay(true)?;
+    /// assert!(client.nodelay()?);
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
@@ -167,11 +196,8 @@ impl TcpStream {
     /// The system's.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
-    /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
-    /// assert!(stream.local_addr()?.ip().is_loopback());
+    #[doc = connected!()]
+    /// assert_eq!(client.local_addr()?, server.peer_addr()?);
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -184,11 +210,8 @@ impl TcpStream {
     /// The system's.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
-    /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-    /// let stream = TcpStream::connect(listener.local_addr()?).await?;
-    /// assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    #[doc = connected!()]
+    /// assert_eq!(client.peer_addr()?, listener.local_addr()?);
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
@@ -198,28 +221,21 @@ impl TcpStream {
     /// Two halves that can be used at the same time, in one task.
     ///
     /// ```
-    /// use gondola::net::{TcpListener, TcpStream};
-    ///
-    /// gondola::block_on(async {
-    ///     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-    ///     let mut stream = TcpStream::connect(listener.local_addr()?).await?;
-    ///     let (mut peer, _) = listener.accept().await?;
-    ///     let (mut reader, mut writer) = stream.split();
-    ///     let mut buffer = [0; 2];
-    ///     let (read, written, echoed) = futures::join!(
-    ///         reader.read_exact(&mut buffer),
-    ///         writer.write_all(b"hi"),
-    ///         async {
-    ///             let mut seen = [0; 2];
-    ///             peer.read_exact(&mut seen).await?;
-    ///             peer.write_all(&seen).await
-    ///         },
-    ///     );
-    ///     read.and(written).and(echoed)?;
-    ///     assert_eq!(&buffer, b"hi");
-    ///     Ok::<_, std::io::Error>(())
-    /// })
-    /// # .unwrap();
+    #[doc = connected!()]
+    /// let (mut reader, mut writer) = client.split();
+    /// let mut buffer = [0; 2];
+    /// let (read, written, echoed) = futures::join!(
+    ///     reader.read_exact(&mut buffer),
+    ///     writer.write_all(b"hi"),
+    ///     async {
+    ///         let mut seen = [0; 2];
+    ///         server.read_exact(&mut seen).await?;
+    ///         server.write_all(&seen).await
+    ///     },
+    /// );
+    /// read.and(written).and(echoed)?;
+    /// assert_eq!(&buffer, b"hi");
+    /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         tcp_split::split(&self.io)
@@ -229,11 +245,7 @@ impl TcpStream {
     /// write half shuts down writing.
     ///
     /// ```
-    /// # use gondola::net::{TcpListener, TcpStream};
-    /// # gondola::block_on(async {
-    /// # let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap())?;
-    /// # let client = TcpStream::connect(listener.local_addr()?).await?;
-    /// # let (mut server, _) = listener.accept().await?;
+    #[doc = connected!()]
     /// let (mut reader, mut writer) = client.into_split();
     /// let echo = gondola::try_spawn(async move {
     ///     let mut seen = [0; 2];

@@ -25,6 +25,48 @@ fn a_timer_costs_at_most_two_waits_however_long() {
     }
 }
 
+/// A sandbox that allows no ppoll: whole milliseconds, never early, and it is asked for but once.
+#[test]
+fn where_precision_is_refused_sleeps_last_whole_milliseconds() {
+    for code in [libc::EPERM, libc::ENOSYS] {
+        let mut world = Kernel::new();
+        world.refuses_precision = Some(code);
+        let ((), kernel) = simulate(world, || {
+            let mut runtime = Runtime::new().unwrap();
+            for micros in [1, 999, 5_000, 9_999, 30_500, 3_600_000_001] {
+                let duration = Duration::from_micros(micros);
+                let before = kernel(|kernel| kernel.now());
+                runtime.block_on(sleep(duration));
+                let slept = Duration::from_nanos(kernel(|kernel| kernel.now()) - before);
+                let most = duration + Duration::from_millis(2);
+                assert!((duration..most).contains(&slept), "{slept:?} for {duration:?}");
+            }
+        });
+        assert_eq!((kernel.precise_waits, kernel.waits), (1, 6));
+    }
+}
+
+/// Before a timer fires, sockets are asked for events that have come meanwhile.
+#[test]
+fn a_timer_beside_a_socket_costs_one_look_more() {
+    let mut world = Kernel::new();
+    let socket = world.add(Kind::Connected, 64, 0);
+    let ((), kernel) = simulate(world, || {
+        gondola::block_on(async {
+            // SAFETY: the simulated kernel gave out this descriptor.
+            let stream = unsafe { std::net::TcpStream::from_raw_fd(fd_of(socket)) };
+            let mut stream = TcpStream::from_std(stream).unwrap();
+            // A new registration tells that writing is possible.
+            sleep(Duration::from_millis(1)).await;
+            let before = kernel(|kernel| (kernel.waits, kernel.looks));
+            assert!(timeout(HOUR, stream.read(&mut [0; 64])).await.is_err());
+            let after = kernel(|kernel| (kernel.waits, kernel.looks));
+            assert_eq!((after.0 - before.0, after.1 - before.1), (2, 1));
+        });
+    });
+    assert_eq!(kernel.faults, [""; 0]);
+}
+
 #[test]
 fn a_deadline_is_counted_from_now_and_not_from_the_last_look() {
     let ((), _) = simulate(Kernel::new(), || {

@@ -5,7 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accept;
 mod asleep;
+mod late;
 mod real;
 mod simulated;
 mod sockets;

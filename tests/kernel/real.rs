@@ -114,7 +114,7 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
     let counts: Rc<[[Cell<usize>; 2]; 2]> = Rc::default();
     let counted = counts.clone();
     let whole = gondola::block_on(timeout(Duration::from_secs(60), async move {
-        let listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
         let mut tasks = Vec::new();

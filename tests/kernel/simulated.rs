@@ -45,11 +45,14 @@ pub enum Event {
     /// A connection attempt is decided.
     Connected,
     Refused,
+    /// The attempt's own port is the one that it tries to reach, and nobody listens there: to TCP,
+    /// these are two who open at the same time.
+    ConnectedToItself,
     /// A connection stands in the listener's queue.
     Arrival,
     /// The next connection in the listener's queue was given up by its peer.
     Aborted,
-    /// The process has no descriptors left, for 120 ms.
+    /// Somebody else takes every descriptor that comes free, for 120 ms.
     Exhausted,
     /// The next operation on the socket is interrupted.
     Interrupted,
@@ -59,6 +62,10 @@ pub enum Event {
     Stale,
     /// The next wait is interrupted.
     Signal,
+    /// The process is stopped for so many ns, and a wait that was under way is interrupted.
+    Stopped(u64),
+    /// The next wait that ends by its time-out returns so many ns later than it ended.
+    Late(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +85,7 @@ pub struct Socket {
     delay: u64,
     open: bool,
     nonblocking: bool,
+    to_itself: bool,
     /// The epoll, the token, and the bits that were asked for.
     registered: Option<(c_int, u64, u32)>,
     /// An event is due at this time; with these bits beyond those that are true.
@@ -101,8 +109,6 @@ pub struct Socket {
     /// The last call said EWOULDBLOCK, and no event came since.
     blocked: [bool; 2],
     backlog: VecDeque<Option<usize>>,
-    exhausted_until: u64,
-    refused: usize,
 }
 
 #[derive(Default)]
@@ -114,9 +120,21 @@ pub struct Kernel {
     stale: Vec<(c_int, u64)>,
     stale_due: bool,
     signals: usize,
+    late: u64,
+    /// So many sockets may be open at a time.
+    pub limit: Option<usize>,
+    exhausted_until: u64,
+    moved: usize,
+    /// How often accept was told that there are no descriptors; since when, and how many were
+    /// given out and back by then.
+    refused: Option<(usize, u64, usize)>,
+    last_event: u64,
     over: bool,
     /// Nothing goes on for longer than this.
     pub horizon: Option<u64>,
+    /// Calls of ppoll, and what it is refused with.
+    pub precise_waits: usize,
+    pub refuses_precision: Option<c_int>,
     /// Calls that may put the thread to sleep, or only look.
     pub waits: usize,
     pub looks: usize,
@@ -186,6 +204,7 @@ impl Kernel {
             delay,
             open: matches!(kind, Kind::Connected | Kind::Listener),
             nonblocking: false,
+            to_itself: false,
             registered: None,
             edge: None,
             only: None,
@@ -205,8 +224,6 @@ impl Kernel {
             would_block: [0; 2],
             blocked: [false; 2],
             backlog: VecDeque::new(),
-            exhausted_until: 0,
-            refused: 0,
         });
         at
     }
@@ -214,6 +231,7 @@ impl Kernel {
     /// `socket` meets `event`, `after` ns from now. Kept in order.
     pub fn plan(&mut self, after: u64, socket: usize, event: Event) {
         let at = self.now + after;
+        self.last_event = self.last_event.max(at);
         let place = self.script.partition_point(|&(other, ..)| other <= at);
         self.script.insert(place, (at, socket, event));
     }
@@ -249,6 +267,9 @@ impl Kernel {
         let now = self.now;
         match event {
             Event::Signal => return self.signals += 1,
+            Event::Stopped(ns) => return (self.now, self.signals) = (now + ns, self.signals + 1),
+            Event::Late(ns) => return self.late = ns,
+            Event::Exhausted => return self.exhausted_until = now + 120_000_000,
             Event::Stale => return self.stale_due = true,
             Event::Arrival | Event::Aborted => {
                 let listener = self.sockets.iter_mut().find(|socket| socket.kind == Kind::Listener);
@@ -260,16 +281,16 @@ impl Kernel {
         }
         let socket = &mut self.sockets[at];
         match event {
-            Event::Exhausted => {
-                (socket.exhausted_until, socket.refused) = (now + 120_000_000, 0);
-            }
             Event::Interrupted => socket.interrupted = true,
             Event::Spurious => socket.raise(now, IN | OUT),
-            Event::Connected | Event::Refused if socket.kind == Kind::Connecting => {
+            Event::Connected | Event::Refused | Event::ConnectedToItself
+                if socket.kind == Kind::Connecting =>
+            {
                 if matches!(event, Event::Refused) {
                     (socket.error, socket.reset) = (libc::ECONNREFUSED, true);
                 } else {
                     socket.kind = Kind::Connected;
+                    socket.to_itself = matches!(event, Event::ConnectedToItself);
                 }
                 socket.raise(now, 0);
             }
@@ -356,6 +377,10 @@ impl Kernel {
         self.looks += usize::from(timeout == Some(0));
         self.waits += usize::from(timeout != Some(0));
         let deadline = timeout.map(|timeout| self.now.saturating_add(timeout));
+        // Nothing has happened for long, but somebody still tries.
+        if self.now > self.last_event + 10_000_000_000 && self.limit.is_some() && !self.over {
+            self.end_the_world();
+        }
         if self.horizon.is_some_and(|horizon| self.now > horizon) {
             self.fault("it does not come to an end".into());
             return Err(libc::EDEADLK);
@@ -366,8 +391,13 @@ impl Kernel {
                 return Err(libc::EINTR);
             }
             let due = self.is_due(epoll);
-            if due || deadline.is_some_and(|deadline| deadline <= self.now) {
+            if due || timeout == Some(0) {
                 return Ok(due);
+            }
+            if deadline.is_some_and(|deadline| deadline <= self.now) {
+                let late = std::mem::take(&mut self.late);
+                self.pass(self.now + late);
+                return Ok(false);
             }
             let sockets = self.sockets.iter().filter(|socket| socket.is_in(epoll));
             let next = sockets.filter_map(|socket| socket.edge.map(|edge| edge.0));
@@ -387,8 +417,8 @@ impl Kernel {
         self.over = true;
         let now = self.now;
         for at in 0..self.sockets.len() {
-            let socket = &mut self.sockets[at];
-            if (0..2).any(|way| socket.waiting[way] && socket.is_possible(way)) {
+            if (0..2).any(|way| self.sockets[at].waiting[way] && self.is_possible(at, way)) {
+                let socket = &self.sockets[at];
                 let fault = format!("socket {at} waits for what is there: {socket:?}");
                 self.fault(fault);
             }
@@ -404,6 +434,44 @@ impl Kernel {
                 );
             }
         }
+    }
+
+    fn open(&self) -> usize {
+        self.sockets.iter().filter(|socket| socket.open).count()
+    }
+
+    fn has_descriptors(&self) -> bool {
+        self.now >= self.exhausted_until && self.limit.is_none_or(|limit| self.open() < limit)
+    }
+
+    /// Whether a call would get somewhere, and an event has told so or will.
+    fn is_possible(&self, at: usize, direction: usize) -> bool {
+        let socket = &self.sockets[at];
+        match socket.kind {
+            Kind::Listener => socket.readable() && self.has_descriptors(),
+            _ if direction == READ => socket.readable(),
+            _ => socket.writable() && socket.is_roomy(),
+        }
+    }
+
+    /// Whether it may be the pause of an accept without descriptors that keeps a waiter from going
+    /// on: it is blind to what somebody else does.
+    fn may_pause(&self) -> bool {
+        self.now < self.exhausted_until + 60_000_000
+    }
+
+    /// Whether a waiter was forgotten: it could go on, and no event is on its way.
+    pub fn is_forgotten(&self, at: usize, direction: usize) -> bool {
+        let socket = &self.sockets[at];
+        let told = socket.registered.is_some() && socket.edge.is_none();
+        told && self.is_possible(at, direction) && !self.may_pause()
+    }
+
+    /// Whether a waiter was given up at `deadline` although it could go on, and an event that told
+    /// so was due by then.
+    pub fn is_overlooked(&self, at: usize, direction: usize, deadline: u64) -> bool {
+        let due = self.sockets[at].edge.is_some_and(|(due, _)| due <= deadline);
+        due && self.is_possible(at, direction) && !self.may_pause()
     }
 
     /// A call on a socket begins: what is wrong with it?
@@ -511,19 +579,6 @@ impl Socket {
             Kind::Connecting => self.reset,
             _ => self.outgoing < self.capacity || self.reset || self.shut,
         }
-    }
-
-    /// Whether a call would get somewhere, and an event has told so or will.
-    fn is_possible(&self, direction: usize) -> bool {
-        if direction == READ { self.readable() } else { self.writable() && self.is_roomy() }
-    }
-
-    /// Whether a waiter was forgotten: it could go on, no event is on its way, and it is not the
-    /// pause of an accept without descriptors.
-    pub fn is_forgotten(&self, direction: usize, now: u64) -> bool {
-        let pauses = now < self.exhausted_until + 60_000_000;
-        let watched = self.registered.is_some();
-        watched && self.is_possible(direction) && self.edge.is_none() && !pauses
     }
 
     /// Linux tells of room once there is a good piece of it; a send gets even the last byte.
@@ -680,7 +735,13 @@ extern "C" fn ppoll(
     let timeout = unsafe { (*timeout).tv_sec as u64 * 1_000_000_000 + (*timeout).tv_nsec as u64 };
     // SAFETY: the caller's one descriptor.
     let epoll = unsafe { (*fds).fd };
-    in_libc_terms(kernel(|kernel| kernel.wait(epoll, Some(timeout)).map(usize::from))) as c_int
+    in_libc_terms(kernel(|kernel| {
+        kernel.precise_waits += 1;
+        match kernel.refuses_precision {
+            Some(code) => Err(code),
+            None => kernel.wait(epoll, Some(timeout)).map(usize::from),
+        }
+    })) as c_int
 }
 
 #[unsafe(no_mangle)]
@@ -745,15 +806,18 @@ extern "C" fn accept4(
     let answer = answer(fd, |kernel, at| {
         // Before Linux looks at the queue, it wants a descriptor.
         kernel.enter();
-        if kernel.now < kernel.sockets[at].exhausted_until {
-            let listener = &mut kernel.sockets[at];
-            listener.refused += 1;
-            if listener.refused > 3 {
+        if !kernel.has_descriptors() {
+            // Once, each 50 ms, and whenever one was given out or back.
+            let (count, since, before) = kernel.refused.unwrap_or((0, kernel.now, kernel.moved));
+            kernel.refused = Some((count + 1, since, before));
+            let pauses = (kernel.now - since) / 50_000_000;
+            if count > pauses as usize + kernel.moved - before {
                 kernel.fault("accept does not pause while there are no descriptors".into());
                 return Err(libc::EINVAL);
             }
             return Err(libc::EMFILE);
         }
+        kernel.moved += 1;
         kernel.begin(at, READ)?;
         let new = match kernel.sockets[at].backlog.pop_front() {
             Some(Some(new)) => new,
@@ -764,18 +828,23 @@ extern "C" fn accept4(
         socket.open = true;
         socket.nonblocking = flags & libc::SOCK_NONBLOCK != 0;
         socket.kind = Kind::Connected;
-        write_address(address, length);
+        write_address(address, length, PEER);
         Ok(fd_of(new) as usize)
     });
     answer.unwrap_or_else(|| real!(SYS_accept4, fd, address, length, flags)) as c_int
 }
 
-fn write_address(address: *mut libc::sockaddr, length: *mut libc::socklen_t) {
+/// The port of every peer, and of every socket of ours.
+const PEER: u16 = 1;
+const OURS: u16 = 2;
+
+fn write_address(address: *mut libc::sockaddr, length: *mut libc::socklen_t, port: u16) {
     // SAFETY: the caller's place for an address, large enough for any of std's and mio's.
     unsafe {
         let place = address.cast::<libc::sockaddr_in>();
         *place = std::mem::zeroed();
         (*place).sin_family = libc::AF_INET as _;
+        (*place).sin_port = port.to_be();
         *length = size_of::<libc::sockaddr_in>() as _;
     }
 }
@@ -784,7 +853,10 @@ fn write_address(address: *mut libc::sockaddr, length: *mut libc::socklen_t) {
 extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     if simulating() {
         let next = kernel(|kernel| {
-            let at = kernel.connecting.pop_front().ok_or(libc::EMFILE)?;
+            let at = kernel.connecting.pop_front().expect("an attempt is planned");
+            if kernel.limit.is_some_and(|limit| kernel.open() >= limit) {
+                return Err(libc::EMFILE);
+            }
             let socket = &mut kernel.sockets[at];
             (socket.open, socket.nonblocking) = (true, kind & libc::SOCK_NONBLOCK != 0);
             Ok(fd_of(at) as usize)
@@ -811,10 +883,25 @@ extern "C" fn getpeername(
         if kernel.sockets[at].kind == Kind::Connecting {
             return Err(libc::ENOTCONN);
         }
-        write_address(address, length);
+        write_address(address, length, PEER);
         Ok(0)
     });
     answer.unwrap_or_else(|| real!(SYS_getpeername, fd, address, length)) as c_int
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn getsockname(
+    fd: c_int,
+    address: *mut libc::sockaddr,
+    length: *mut libc::socklen_t,
+) -> c_int {
+    let answer = answer(fd, |kernel, at| {
+        kernel.enter();
+        let to_itself = kernel.sockets[at].to_itself;
+        write_address(address, length, if to_itself { PEER } else { OURS });
+        Ok(0)
+    });
+    answer.unwrap_or_else(|| real!(SYS_getsockname, fd, address, length)) as c_int
 }
 
 #[unsafe(no_mangle)]
@@ -879,6 +966,7 @@ extern "C" fn close(fd: c_int) -> c_int {
         let socket = &mut kernel.sockets[at];
         let wrong = !socket.open || socket.registered.is_some();
         socket.open = false;
+        kernel.moved += 1;
         if wrong {
             kernel.fault(format!("socket {at} closed twice, or while registered"));
         }
@@ -890,6 +978,6 @@ extern "C" fn close(fd: c_int) -> c_int {
 impl Kernel {
     /// After everything was dropped: what is still open.
     pub fn left_open(&self) -> usize {
-        self.sockets.iter().filter(|socket| socket.open).count()
+        self.open()
     }
 }

@@ -82,16 +82,20 @@ async fn patiently<T>(
         return operation.now_or_never();
     }
     let waiting = Waits::new(socket, direction);
+    let start = kernel(|kernel| kernel.now());
     let result = match patience {
         Some(micros) => timeout(Duration::from_micros(micros), operation).await.ok(),
         None => Some(operation.await),
     };
     drop(waiting);
-    // Given up: it had better not have been possible all the while.
-    if result.is_none() {
+    // Given up: it had better not have been possible all the while, nor have become so in time.
+    if let (None, Some(micros)) = (&result, patience) {
         kernel(|kernel| {
-            if kernel.sockets[socket].is_forgotten(direction, kernel.now()) {
+            if kernel.is_forgotten(socket, direction) {
                 kernel.faults.push(format!("socket {socket} was forgotten"));
+            }
+            if kernel.is_overlooked(socket, direction, start + micros * 1_000) {
+                kernel.faults.push(format!("socket {socket} timed out over what was there"));
             }
         });
     }
@@ -210,6 +214,8 @@ struct Plan {
     kinds: Vec<Kind>,
     scripts: Vec<[Script; 2]>,
     patience: Vec<Option<u64>>,
+    /// Whether there are fewer descriptors than sockets.
+    limited: bool,
     log: Log,
 }
 
@@ -245,16 +251,21 @@ async fn accept_all(plan: &Plan, listener: TcpListener, socket: usize) -> Vec<Jo
 
 async fn connect(plan: &Plan, socket: usize) -> Vec<JoinHandle<()>> {
     // Attempts begin in the order of the sockets, which is that of `Kernel::add`.
-    let connected = TcpStream::connect(([127, 0, 0, 1], 1).into());
+    let connected = TcpStream::connect(([127, 0, 0, 1], 1));
     let connected = patiently((socket, WRITE), plan.patience[socket], connected).await;
     plan.log.borrow_mut().push(format!("connected {connected:?}"));
     match connected {
         None => vec![],
-        Some(Ok(stream)) => talk(plan, stream).into(),
+        Some(Ok(stream)) => {
+            let (local, peer) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            assert_ne!(local, peer, "connected to itself");
+            talk(plan, stream).into()
+        }
         Some(Err(error)) => {
             // Refused, or connected and reset before anybody looked.
             let kinds = [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset];
-            assert!(kinds.contains(&error.kind()), "{error}");
+            let none_left = plan.limited && error.raw_os_error() == Some(libc::EMFILE);
+            assert!(none_left || kinds.contains(&error.kind()), "{error}");
             vec![]
         }
     }
@@ -281,7 +292,11 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
         let moment = |choices: &mut Choices<'_>| choices.below(horizon) * 1_000;
         match kind {
             Kind::Connecting => {
-                let decided = if choices.percent(80) { Event::Connected } else { Event::Refused };
+                let decided = match choices.below(10) {
+                    0 => Event::Refused,
+                    1 => Event::ConnectedToItself,
+                    _ => Event::Connected,
+                };
                 kernel.plan(moment(choices), at, decided);
             }
             Kind::Arriving => kernel.plan(moment(choices), at, Event::Arrival),
@@ -289,7 +304,7 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
         }
         for _ in 0..choices.below(1 + eagerness) {
             let size = 1 + choices.below(120) as usize;
-            let event = match (kind, choices.below(24)) {
+            let event = match (kind, choices.below(26)) {
                 (Kind::Listener, 0..4) => Event::Exhausted,
                 (Kind::Listener, 4..8) => Event::Aborted,
                 (_, 0..8) => Event::Data(size),
@@ -300,6 +315,8 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
                 (_, 18 | 19) => Event::Interrupted,
                 (_, 20 | 21) => Event::Spurious,
                 (_, 22) => Event::Stale,
+                (_, 23) => Event::Stopped(choices.below(horizon) * 1_000),
+                (_, 24) => Event::Late(choices.below(horizon) * 1_000),
                 _ => Event::Signal,
             };
             let of_streams = matches!(
@@ -314,7 +331,12 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
     let scripts = kinds.iter().map(|_| [script(choices), script(choices)]).collect();
     let patience =
         kinds.iter().map(|_| choices.percent(20).then(|| 1 + choices.below(1_000))).collect();
-    (kernel, Plan { kinds, scripts, patience, log: Log::default() })
+    let limited = choices.percent(20);
+    if limited {
+        let open = kinds.iter().filter(|kind| **kind == Kind::Connected).count();
+        kernel.limit = Some(2 + open + choices.below(2) as usize);
+    }
+    (kernel, Plan { kinds, scripts, patience, limited, log: Log::default() })
 }
 
 pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {

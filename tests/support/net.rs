@@ -42,7 +42,7 @@ pub fn on_a_thread(test: impl FnOnce() + Send + 'static) {
 }
 
 pub fn loopback() -> SocketAddr {
-    "127.0.0.1:0".parse().unwrap()
+    ([127, 0, 0, 1], 0).into()
 }
 
 /// Both ends on this thread.
