@@ -56,7 +56,7 @@ impl BitSet {
 
     /// Removes the lowest member.
     pub(crate) fn pop_first(&self) -> Option<usize> {
-        // One word of `summary` stands for 64 × 64 numbers: there are few.
+        // One word of `summary` stands for WORD × WORD numbers: there are few.
         let at = self.summary.iter().position(|group| group.get() != 0)?;
         let group = self.summary[at].get();
         let first = at * WORD + group.trailing_zeros() as usize;
@@ -88,7 +88,9 @@ pub(crate) mod tests {
     #[test]
     fn agrees_with_a_btree_set() {
         let mut random = xorshift();
-        for len in [1, 2, 63, 64, 65, 130, 4_096, 4_097, 262_145] {
+        let words = [1, 2, WORD - 1, WORD, WORD + 1, 2 * WORD + 2];
+        let summaries = [WORD.pow(2), WORD.pow(2) + 1, WORD.pow(3) + 1];
+        for len in words.into_iter().chain(summaries) {
             let (set, mut model) = (BitSet::full(len), BTreeSet::from_iter(0..len));
             for _ in 0..2 {
                 for _ in 0..2_000 {
@@ -110,11 +112,14 @@ pub(crate) mod tests {
 
     #[test]
     fn one_summary_word_covers_a_million_slots() {
-        for bits in [1, 2, 63, 64, 65, 4_032, 4_033, 10_000, 1 << 20, (1 << 20) + 1] {
+        // Without the top bit of the summary word, which is for parking.
+        let most = (WORD - 1) * WORD;
+        let words = [1, 2, WORD - 1, WORD, WORD + 1];
+        for bits in words.into_iter().chain([most, most + 1, 10_000, 1 << 20, (1 << 20) + 1]) {
             let pages = words_for(bits);
             assert!((pages - 1) >> shift_for(pages) < GROUPS, "{bits}");
         }
-        assert_eq!(shift_for(words_for(63 * WORD)), 0);
-        assert_eq!(shift_for(words_for(63 * WORD + 1)), 1);
+        assert_eq!(shift_for(words_for(most)), 0);
+        assert_eq!(shift_for(words_for(most + 1)), 1);
     }
 }

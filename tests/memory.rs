@@ -183,7 +183,8 @@ fn nothing_is_allocated_once_warm() {
     });
     assert!(count <= 1 && peak < 1_000, "{count} allocations, {peak} bytes");
 
-    // An idle task costs its box and its share of the ring.
+    // An idle task costs its box and its share of the ring: five words, and at most 16 bytes that
+    // do not depend on the word, of the box's header and of the wakers' page.
     let slots = 10_000;
     let (_, ring, mut runtime) = measured(|| Runtime::builder().slots(slots).build().unwrap());
     let (_, tasks, ()) = measured(|| {
@@ -194,11 +195,12 @@ fn nothing_is_allocated_once_warm() {
                     assert_eq!(word, 1);
                     Poll::<()>::Pending
                 });
-                assert_eq!(size_of_val(&idle), 8);
+                assert_eq!(size_of_val(&idle), size_of::<usize>());
                 try_spawn(idle).unwrap().detach();
             }
         });
     });
     let each = (ring + tasks) as f64 / slots as f64;
-    assert!(each <= 56.0, "{each} bytes per idle task ({ring} for the ring)");
+    let most = (5 * size_of::<usize>() + 16) as f64;
+    assert!(each <= most, "{each} bytes per idle task ({ring} for the ring)");
 }

@@ -58,16 +58,17 @@ fn abroad<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::spawn(f).join().unwrap()
 }
 
-const SIZES: [usize; 8] = [1, 2, 63, 64, 65, 130, 10_000, (1 << 20) + 1];
+const SIZES: [usize; 8] = [1, 2, WORD - 1, WORD, WORD + 1, 2 * WORD + 2, 10_000, (1 << 20) + 1];
 
 #[test]
 fn every_tag_wakes_itself_and_nobody_else() {
     for tags in SIZES {
         let (wakes, probe) = wakes(tags);
-        let some: Vec<usize> = [0, 1, 62, 63, 64, 65, 128, tags / 2, tags - 1]
-            .into_iter()
-            .filter(|&tag| tag < tags)
-            .collect();
+        let some: Vec<usize> =
+            [0, 1, WORD - 2, WORD - 1, WORD, WORD + 1, 2 * WORD, tags / 2, tags - 1]
+                .into_iter()
+                .filter(|&tag| tag < tags)
+                .collect();
         for &tag in &some {
             waker_of(&wakes, tag).wake_by_ref();
             assert!(wakes.any_ready());
@@ -106,7 +107,9 @@ fn a_turn_is_a_snapshot_in_ascending_order() {
 #[test]
 fn turns_agree_with_a_btree_set() {
     let mut random = xorshift();
-    for tags in SIZES.into_iter().chain([4_032, 4_033]) {
+    // As many pages as a summary word has bits for, and one more.
+    let most = (WORD - 1) * WORD;
+    for tags in SIZES.into_iter().chain([most, most + 1]) {
         let (wakes, _) = wakes(tags);
         for _ in 0..20 {
             let mut ready = BTreeSet::new();
@@ -124,13 +127,13 @@ fn turns_agree_with_a_btree_set() {
 
 #[test]
 fn what_an_unwound_turn_did_not_name_comes_in_the_next() {
-    for tags in SIZES.into_iter().filter(|&tags| tags > 64) {
+    for tags in SIZES.into_iter().filter(|&tags| tags > WORD) {
         let (wakes, _) = wakes(tags);
-        let all = [0, 1, 63, 64, tags - 1];
+        let all = [0, 1, WORD - 1, WORD, tags - 1];
         all.into_iter().for_each(|tag| wakes.mark(tag));
         assert_eq!(wakes.turn().map(|(tag, _)| tag).take(2).collect::<Vec<_>>(), [0, 1]);
         wakes.mark(1);
-        let mut expected = vec![1, 63, 64, tags - 1];
+        let mut expected = vec![1, WORD - 1, WORD, tags - 1];
         expected.dedup();
         assert_eq!(turn(&wakes), expected);
     }

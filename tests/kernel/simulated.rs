@@ -639,18 +639,38 @@ macro_rules! real {
     };
 }
 
+/// What a simulated clock says, in seconds and nanoseconds.
+fn simulated_time(clock: libc::clockid_t) -> Option<[u64; 2]> {
+    (clock == libc::CLOCK_MONOTONIC && simulating()).then(|| {
+        let now = kernel(|kernel| kernel.now);
+        [now / 1_000_000_000, now % 1_000_000_000]
+    })
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> c_int {
-    if clock == libc::CLOCK_MONOTONIC && simulating() {
-        let now = kernel(|kernel| kernel.now);
-        // SAFETY: the caller's place for the answer.
-        unsafe {
-            (*time).tv_sec = (now / 1_000_000_000) as _;
-            (*time).tv_nsec = (now % 1_000_000_000) as _;
-        }
-        return 0;
-    }
-    real!(SYS_clock_gettime, clock, time) as c_int
+    let Some([seconds, nanos]) = simulated_time(clock) else {
+        return real!(SYS_clock_gettime, clock, time) as c_int;
+    };
+    // SAFETY: the caller's place for the answer.
+    unsafe { ((*time).tv_sec, (*time).tv_nsec) = (seconds as _, nanos as _) };
+    0
+}
+
+// On systems of 32 bits, glibc's `timespec` has 32 for the seconds. So std calls this one, which
+// answers in two words of 64 bits.
+#[cfg(all(target_env = "gnu", target_pointer_width = "32"))]
+#[unsafe(no_mangle)]
+extern "C" fn __clock_gettime64(clock: libc::clockid_t, time: *mut [u64; 2]) -> c_int {
+    // The number is the same on all of them; the crate libc has no name for it.
+    const SYS_CLOCK_GETTIME64: c_long = 403;
+    let Some(now) = simulated_time(clock) else {
+        // SAFETY: the caller's arguments, passed on unchanged.
+        return unsafe { libc::syscall(SYS_CLOCK_GETTIME64, clock, time) } as c_int;
+    };
+    // SAFETY: the caller's place for the answer.
+    unsafe { *time = now };
+    0
 }
 
 #[unsafe(no_mangle)]
