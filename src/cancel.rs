@@ -34,8 +34,7 @@ const CHUNK: usize = 32;
 ///
 /// Clones name the same token. A child is cancelled with its parent, never the other way round. A
 /// token works under any executor. Making, cloning and dropping one takes the lock of its tree.
-/// Any thread may cancel; a sleeping runtime wakes. The result of a future that completes in the
-/// same moment wins; the token stays cancelled, for ever.
+/// Any thread may cancel; a sleeping runtime wakes. A token that is cancelled stays so, for ever.
 ///
 /// ```
 /// use gondola::CancellationToken;
@@ -300,8 +299,18 @@ impl CancellationToken {
     }
 
     /// Runs `future` until it is ready, or this token is cancelled: then it is dropped, and the
-    /// result is `None`. A future that is ready wins: it is polled first, even if the token is
-    /// cancelled already.
+    /// result is `None`.
+    ///
+    /// The token is asked before each poll, and once it is cancelled, `future` is not polled any
+    /// more. So a loop around this call ends at once, even if each `future` in it would be ready.
+    /// A result that a poll has returned is not thrown away: a future that cancels the token and
+    /// completes in the same poll gives `Some`.
+    ///
+    /// Nothing is asked during a poll: this can't end a future that never returns `Pending`. A loop
+    /// that may do without waiting for long has to give way by itself: see `consume_budget`.
+    ///
+    /// A poll costs one load more than that of `future`; once something in the tree was cancelled,
+    /// it takes the tree's lock.
     ///
     /// # Panics
     /// If polled again after it was ready.
@@ -469,9 +478,14 @@ impl<F: Future> Future for RunUntilCancelled<'_, F> {
         let (mut future, cancelled) = self.project();
         let inner = future.as_mut().as_pin_mut();
         let inner = inner.expect("`RunUntilCancelled` was polled after it was ready");
-        if let Poll::Ready(output) = inner.poll(cx) {
-            future.set(None);
-            return Poll::Ready(Some(output));
+        // A cancel is an order, so it goes before what is ready: a loop over a full channel would
+        // never end otherwise. A time-out is a guess about others, so there it is the other way
+        // round.
+        if !cancelled.token.is_cancelled() {
+            if let Poll::Ready(output) = inner.poll(cx) {
+                future.set(None);
+                return Poll::Ready(Some(output));
+            }
         }
         if Pin::new(cancelled).poll(cx).is_pending() {
             return Poll::Pending;

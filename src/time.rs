@@ -187,8 +187,12 @@ impl Drop for Sleep {
 
 /// Waits for `future`, at most for `duration`.
 ///
-/// The future is polled first: if it is ready, it wins. If it is late, it is dropped before this
-/// returns, so nothing of it goes on. Adds at most 48 bytes to it.
+/// The future is polled first: what is there wins, even after the deadline. If it is late, it is
+/// dropped before this returns, so nothing of it goes on. Adds at most 48 bytes to it.
+///
+/// Nothing looks at the clock during a poll: this can't end a future that never returns `Pending`,
+/// nor a loop around it in which each future is ready. A loop that may do without waiting for long
+/// has to give way by itself: see `consume_budget`.
 ///
 /// # Errors
 /// [`Elapsed`], once `duration` has passed since this call.
