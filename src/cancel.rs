@@ -51,6 +51,34 @@ const CHUNK: usize = 32;
 ///     canceller.join().unwrap();
 /// });
 /// ```
+///
+/// # Signals
+///
+/// A signal handler must use neither a token nor a [`Waker`]. It may have interrupted the code that
+/// holds the tree's lock: then it waits for ever. Or it may have interrupted a wake on this thread:
+/// then its own wake is lost. Let the handler write to a pipe, and let an ordinary thread read the
+/// pipe and cancel. That is what `signal-hook` does, and `ctrlc`:
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use gondola::CancellationToken;
+/// use signal_hook::consts::{SIGINT, SIGTERM};
+/// use signal_hook::iterator::Signals;
+///
+/// let token = CancellationToken::new();
+/// let mut signals = Signals::new([SIGINT, SIGTERM])?;
+/// let canceller = token.clone();
+/// std::thread::spawn(move || {
+///     if signals.forever().next().is_some() {
+///         canceller.cancel();
+///     }
+/// });
+///
+/// signal_hook::low_level::raise(SIGTERM)?; // somebody stops the program
+/// gondola::block_on(token.cancelled());
+/// # }
+/// # Ok::<_, std::io::Error>(())
+/// ```
 pub struct CancellationToken {
     tree: Arc<Tree>,
     node: u32,
@@ -253,7 +281,8 @@ impl CancellationToken {
     /// Cancels this token and all its descendants, and wakes who waits for them. Repeating it
     /// changes nothing.
     ///
-    /// Costs one walk over the subtree, and one wake per waiter.
+    /// Costs one walk over the subtree, and one wake per waiter. Not for [signal
+    /// handlers](Self#signals).
     ///
     /// # Panics
     /// If a foreign waker panics, its panic goes on here, after all the others have been woken.

@@ -45,6 +45,9 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// use it; a task spawned by such a destructor is dropped at once. Wakers, join handles, sockets
 /// and sleeps may outlive it: they do nothing, or return an error.
 ///
+/// Its wakers work on every thread, but not in a signal handler: see
+/// [`CancellationToken`](crate::CancellationToken#signals).
+///
 /// Costs about 12 bytes a slot, and a task's box once the slot has been used: the high-water mark
 /// is the number of slots times the largest future. A handle that is kept after its task has
 /// finished keeps the task's box as well.
