@@ -100,6 +100,10 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
+/// It is ready at its first poll if its deadline had passed when the runtime last looked at its
+/// timers. If the deadline has come since, it waits for the next look: so a loop of sleeps of no
+/// length lets others run.
+///
 /// Once ready, it stays ready in its runtime. Polled in another one, it goes on there, with a new
 /// timer.
 ///
@@ -304,9 +308,10 @@ impl From<Elapsed> for io::Error {
 
 /// Ticks now, and then once per `period`.
 ///
-/// Missed ticks are skipped: who comes late gets one tick at once, and the next one on the grid
-/// of multiples of `period` since the start. A period of zero ticks once per look at the timers.
-/// After a period too long for the clock there is no second tick.
+/// The first tick is ready when it is first polled. Missed ticks are skipped: whoever comes late
+/// gets one tick at the next look at the timers, and the next one on the grid of multiples of
+/// `period` since the start. So a period of zero ticks once per look, and lets others run. After a
+/// period too long for the clock there is no second tick.
 ///
 /// ```
 /// use gondola::{Runtime, time};
@@ -323,7 +328,7 @@ impl From<Elapsed> for io::Error {
 /// # Ok::<_, std::io::Error>(())
 /// ```
 pub fn interval(period: Duration) -> Interval {
-    Interval { sleep: sleep(Duration::ZERO), period }
+    Interval { sleep: sleep(Duration::ZERO), period, ticked: false }
 }
 
 /// Ticks at a fixed period. Returned by [`interval`].
@@ -344,8 +349,10 @@ pub fn interval(period: Duration) -> Interval {
 /// ```
 #[derive(Debug)]
 pub struct Interval {
+    /// Until the next tick.
     sleep: Sleep,
     period: Duration,
+    ticked: bool,
 }
 
 impl Interval {
@@ -371,9 +378,14 @@ impl Interval {
     /// ```
     pub async fn tick(&mut self) -> Instant {
         poll_fn(|cx| {
-            let Poll::Ready(()) = Pin::new(&mut self.sleep).poll(cx) else { return Poll::Pending };
+            // A sleep of no length would wait for the next look; the first tick waits for nothing.
+            if self.ticked && Pin::new(&mut self.sleep).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = context::current().timers.clock.now();
             let due = self.sleep.deadline.expect("a sleep without a deadline never ends");
-            self.sleep = Sleep { deadline: next_tick(due, now(), self.period), timer: None };
+            self.sleep = Sleep { deadline: next_tick(due, now, self.period), timer: None };
+            self.ticked = true;
             Poll::Ready(due)
         })
         .await
