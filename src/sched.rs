@@ -66,7 +66,7 @@ pub(crate) fn drive(core: &Core, root: Root<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// One turn of the wheel. With `sleep`, it ends only once there is something to do again. A root
+/// One turn of the wheel. With `sleep`, it waits at its end while there is nothing to do. A root
 /// future that is ready is taken out.
 #[inline(always)]
 pub(crate) fn revolution(
@@ -102,10 +102,12 @@ pub(crate) fn revolution(
     polls.set(polls.get() + turn.polled + reactor.take_spent());
     if !wakes.any_ready() || polls.get() >= POLLS_PER_LOOK {
         polls.set(0);
+        reactor.dispatch(); // what a waker's panic has left
         turn.fired = timers.fire_due();
-        reactor.dispatch();
-        // 3. Sleep, if nobody can run: from here to the wait no user code runs.
-        if sleep && !wakes.any_ready() && wakes.park() {
+        // 3. Sleep, if nobody can run: from the clock's reading in `fire_due` to the wait no user
+        //    code runs. If something fired, a foreign waker may have taken its time: then the next
+        //    revolution reads the clock again, and sleeps.
+        if sleep && turn.fired == 0 && !wakes.any_ready() && wakes.park() {
             match timers.next() {
                 Some((deadline, _)) if timers.clock.is_virtual() => {
                     timers.clock.advance_to(deadline);

@@ -108,7 +108,8 @@ impl Timers {
         drop(removed);
     }
 
-    /// The earliest deadline, and how long it is from now.
+    /// The earliest deadline, and how long it is from the clock's last reading: no user code may
+    /// have run since.
     pub(crate) fn next(&self) -> Option<(Instant, Duration)> {
         let state = &mut *self.state.borrow_mut();
         state.close_hole();
