@@ -42,13 +42,27 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 ///
 /// Tasks live on between two calls of [`block_on`](Self::block_on). Dropping the runtime drops
 /// them all, on this thread and with the runtime still entered, so that their destructors can
-/// use it; a task spawned by such a destructor is dropped at once. Wakers, join handles, sockets
-/// and sleeps may outlive it: they do nothing, or return an error.
+/// use it; a task spawned by such a destructor is dropped at once.
 ///
 /// Its wakers work on every thread, but not in a signal handler: see
 /// [`CancellationToken`](crate::CancellationToken#signals).
 ///
-/// Costs about 12 bytes a slot, and a task's box once the slot has been used: the high-water mark
+/// # Outside a runtime
+///
+/// Whatever needs a runtime uses the one that is entered on its thread. Where none is, a function
+/// that returns a `Result` returns an error. A future whose output has no error
+/// ([`Sleep`](crate::time::Sleep), [`Timeout`](crate::time::Timeout),
+/// [`tick`](crate::time::Interval::tick), [`Reserve`](crate::Reserve)) panics when it is polled; it
+/// may be made anywhere.
+///
+/// What outlives its own runtime neither panics nor waits when it is polled again. A socket that
+/// would have to wait returns an error. A join handle says that its task was cancelled. A
+/// reservation is ready, and what is spawned in its slot is dropped, which its handle says. A sleep
+/// belongs to no runtime but the one that polls it. Wakers do nothing.
+///
+/// # Costs
+///
+/// About 12 bytes a slot, and a task's box once the slot has been used: the high-water mark
 /// is the number of slots times the largest future. A handle that is kept after its task has
 /// finished keeps the task's box as well.
 ///

@@ -160,8 +160,9 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
+        // First of all: outside a runtime, a sleep that never ends panics like any other.
         let timers = &context::current().timers;
+        let Some(deadline) = self.deadline else { return Poll::Pending };
         match &self.timer {
             Some(timer) if Rc::ptr_eq(&timer.timers, timers) => {
                 // Fired, it stays here, so that the sleep stays ready.
