@@ -7,9 +7,14 @@
 //! 2. A node is kept by the tokens that name it. When the last one goes, its children move up to
 //!    its parent, and it leaves: nothing stays of a dropped child. (Cancelled, a node's children
 //!    are cancelled too, and need no parent.)
-//! 3. Cancelling marks the whole subtree and moves its waiters to `firing`, under the lock, in
-//!    one walk along the links, without recursion; then wakes them in chunks outside it.
-//! 4. A waiter is in its node's list, in `firing`, or in none (woken). Its own future removes it.
+//! 3. Cancelling a node marks its subtree, and gathers the waiters of all that was not marked yet
+//!    in the list of that node: under the lock, in one walk along the links, without recursion.
+//!    Then it wakes them in chunks, outside the lock. So each cancel itself wakes whom it reached
+//!    first, before it returns. What others have reached it leaves to them: to wait for them
+//!    could be for ever, as their wakers may cancel as well.
+//! 4. A waiter is in the list of its node; or, once a cancel has reached that, in the list of the
+//!    node that was cancelled; or in none, woken. Its own future removes it. A list that waiters
+//!    were gathered in is there until it is empty: `cancel` borrows a token of its node.
 //! 5. `touched` is set, before anything else, by the first cancel in the tree: while it is not,
 //!    nobody needs the lock to know that a token is not cancelled. It orders nothing: whoever finds
 //!    it set goes through the lock.
@@ -92,12 +97,12 @@ struct Tree {
 struct State {
     nodes: Slab<Node>,
     waiters: Nodes<Waiter>,
-    firing: List,
 }
 
 struct Node {
     tokens: usize,
-    cancelled: bool,
+    /// The node whose cancel reached this one.
+    cancelled_by: Option<u32>,
     parent: Option<u32>,
     first_child: Option<u32>,
     prev: Option<u32>,
@@ -115,12 +120,12 @@ impl Tree {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes everybody in `firing`. A waker that panics keeps none of the others asleep.
-    fn fire(&self) {
+    /// Wakes everybody in the list of `node`. A waker that panics keeps none of the others asleep.
+    fn fire(&self, node: u32) {
         let mut panicked: Option<Payload> = None;
         loop {
             let mut chunk: [Option<Waker>; CHUNK] = [const { None }; CHUNK];
-            let count = self.lock().take_firing(&mut chunk);
+            let count = self.lock().take_waiting(node, &mut chunk);
             for waker in chunk.into_iter().flatten() {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
                     keep_first(&mut panicked, payload);
@@ -139,10 +144,10 @@ impl State {
         &mut self.nodes[node as usize]
     }
 
-    fn add_node(&mut self, parent: Option<u32>, cancelled: bool) -> u32 {
+    fn add_node(&mut self, parent: Option<u32>, cancelled_by: Option<u32>) -> u32 {
         let node = Node {
             tokens: 1,
-            cancelled,
+            cancelled_by,
             parent: None,
             first_child: None,
             prev: None,
@@ -192,24 +197,32 @@ impl State {
         self.nodes.remove(node as usize);
     }
 
-    /// Marks the subtree of `top` as cancelled and moves its waiters to `firing`.
-    fn cancel(&mut self, top: u32) {
+    /// Marks the subtree of `top` as cancelled, and gathers its waiters in the list of `top`. `false`
+    /// if it was marked already.
+    fn cancel(&mut self, top: u32) -> bool {
+        if self.node(top).cancelled_by.is_some() {
+            return false;
+        }
+        let mut gathered = List::new();
         let mut node = top;
         loop {
-            let (visited, waiters) = (&mut self.nodes[node as usize], &mut self.waiters);
+            let visited = &mut self.nodes[node as usize];
             // The subtree of a cancelled node has been walked already.
-            let fresh = !std::mem::replace(&mut visited.cancelled, true);
+            let fresh = visited.cancelled_by.is_none();
             if fresh {
-                waiters.append(&mut self.firing, &mut visited.waiting);
+                visited.cancelled_by = Some(top);
+                self.waiters.append(&mut gathered, &mut visited.waiting);
             }
             node = match visited.first_child {
                 Some(child) if fresh => child,
                 _ => match self.next_outside(node, top) {
                     Some(next) => next,
-                    None => return,
+                    None => break,
                 },
             };
         }
+        self.node(top).waiting = gathered;
+        true
     }
 
     /// The node after the subtree of `node`, in a walk of the subtree of `top`.
@@ -226,19 +239,19 @@ impl State {
 
     /// Removes a waiter of `node`, whose waker is dropped outside the lock.
     fn remove_waiter(&mut self, node: u32, key: u32) -> Waiter {
-        let State { nodes, waiters, firing } = self;
-        let node = &mut nodes[node as usize];
-        if waiters.get_mut(key).waker.is_some() {
-            // Not woken yet, so still in a list, and that is `firing` since the cancel.
-            waiters.unlink(if node.cancelled { firing } else { &mut node.waiting }, key);
+        if self.waiters.get_mut(key).waker.is_some() {
+            // Not woken yet, so still in a list.
+            let gathered_by = self.node(node).cancelled_by.unwrap_or(node);
+            self.waiters.unlink(&mut self.nodes[gathered_by as usize].waiting, key);
         }
-        waiters.remove(key)
+        self.waiters.remove(key)
     }
 
-    fn take_firing(&mut self, chunk: &mut [Option<Waker>; CHUNK]) -> usize {
+    fn take_waiting(&mut self, node: u32, chunk: &mut [Option<Waker>; CHUNK]) -> usize {
+        let waiting = &mut self.nodes[node as usize].waiting;
         let mut count = 0;
         while count < CHUNK {
-            let Some(key) = self.waiters.unlink_front(&mut self.firing) else { break };
+            let Some(key) = self.waiters.unlink_front(waiting) else { break };
             chunk[count] = self.waiters.get_mut(key).waker.take();
             count += 1;
         }
@@ -254,8 +267,8 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        let mut state = State { nodes: Slab::new(), waiters: Nodes::new(), firing: List::new() };
-        let node = state.add_node(None, false);
+        let mut state = State { nodes: Slab::new(), waiters: Nodes::new() };
+        let node = state.add_node(None, None);
         let tree = Tree { touched: AtomicBool::new(false), state: Mutex::new(state) };
         Self { tree: Arc::new(tree), node }
     }
@@ -272,14 +285,19 @@ impl CancellationToken {
     #[must_use]
     pub fn child_token(&self) -> Self {
         let mut state = self.tree.lock();
-        let cancelled = state.node(self.node).cancelled;
-        let node = state.add_node((!cancelled).then_some(self.node), cancelled);
+        let cancelled_by = state.node(self.node).cancelled_by;
+        let parent = cancelled_by.is_none().then_some(self.node);
+        let node = state.add_node(parent, cancelled_by);
         drop(state);
         Self { tree: self.tree.clone(), node }
     }
 
-    /// Cancels this token and all its descendants, and wakes who waits for them. Repeating it
+    /// Cancels this token and all its descendants, and wakes whoever waits for them. Repeating it
     /// changes nothing.
+    ///
+    /// When it returns, whoever waited for what this call has cancelled has been woken. What
+    /// another call had cancelled already is woken by that one, which may still be at it: on
+    /// another thread, or on this one, if a waker of it calls this.
     ///
     /// Costs one walk over the subtree, and one wake per waiter. Not for [signal
     /// handlers](Self#signals).
@@ -294,8 +312,10 @@ impl CancellationToken {
     /// ```
     pub fn cancel(&self) {
         self.tree.touched.store(true, Ordering::Relaxed);
-        self.tree.lock().cancel(self.node);
-        self.tree.fire();
+        let cancelled = self.tree.lock().cancel(self.node);
+        if cancelled {
+            self.tree.fire(self.node);
+        }
     }
 
     /// Whether this token, or one above it, was cancelled. One load, until something in the tree
@@ -310,7 +330,8 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.tree.touched.load(Ordering::Relaxed) && self.tree.lock().node(self.node).cancelled
+        self.tree.touched.load(Ordering::Relaxed)
+            && self.tree.lock().node(self.node).cancelled_by.is_some()
     }
 
     /// Waits until this token is cancelled. Ready at once if it is.
@@ -415,7 +436,7 @@ impl Wait {
         let mut fresh = registers.then(|| cx.waker().clone());
         loop {
             let mut state = token.tree.lock();
-            if state.node(token.node).cancelled {
+            if state.node(token.node).cancelled_by.is_some() {
                 let left = self.key.take().map(|key| state.remove_waiter(token.node, key));
                 drop(state);
                 drop(left);
