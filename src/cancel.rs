@@ -23,8 +23,8 @@
 use crate::error::{Payload, keep_first, resume_first};
 use crate::list::{List, Nodes};
 use crate::pin::with_pinned_future;
+use crate::room::Room;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use slab::Slab;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +40,8 @@ const CHUNK: usize = 32;
 /// Clones name the same token. A child is cancelled with its parent, never the other way round. A
 /// token works under any executor. Making, cloning and dropping one takes the lock of its tree.
 /// Any thread may cancel; a sleeping runtime wakes. A token that is cancelled stays so, for ever.
+/// What many children or waiters have taken is given back when they are gone, but for the room of
+/// about a thousand.
 ///
 /// ```
 /// use gondola::CancellationToken;
@@ -95,7 +97,7 @@ struct Tree {
 }
 
 struct State {
-    nodes: Slab<Node>,
+    nodes: Room<Node>,
     waiters: Nodes<Waiter>,
 }
 
@@ -141,7 +143,7 @@ impl Tree {
 
 impl State {
     fn node(&mut self, node: u32) -> &mut Node {
-        &mut self.nodes[node as usize]
+        &mut self.nodes[node]
     }
 
     fn add_node(&mut self, parent: Option<u32>, cancelled_by: Option<u32>) -> u32 {
@@ -154,7 +156,7 @@ impl State {
             next: None,
             waiting: List::new(),
         };
-        let node = u32::try_from(self.nodes.insert(node)).expect("fewer than 2^32 tokens");
+        let node = self.nodes.insert(node);
         if let Some(parent) = parent {
             self.link(node, parent);
         }
@@ -194,7 +196,7 @@ impl State {
             }
         }
         self.unlink(node);
-        self.nodes.remove(node as usize);
+        self.nodes.remove(node);
     }
 
     /// Marks the subtree of `top` as cancelled, and gathers its waiters in the list of `top`. `false`
@@ -206,7 +208,7 @@ impl State {
         let mut gathered = List::new();
         let mut node = top;
         loop {
-            let visited = &mut self.nodes[node as usize];
+            let visited = &mut self.nodes[node];
             // The subtree of a cancelled node has been walked already.
             let fresh = visited.cancelled_by.is_none();
             if fresh {
@@ -242,13 +244,13 @@ impl State {
         if self.waiters.get_mut(key).waker.is_some() {
             // Not woken yet, so still in a list.
             let gathered_by = self.node(node).cancelled_by.unwrap_or(node);
-            self.waiters.unlink(&mut self.nodes[gathered_by as usize].waiting, key);
+            self.waiters.unlink(&mut self.nodes[gathered_by].waiting, key);
         }
         self.waiters.remove(key)
     }
 
     fn take_waiting(&mut self, node: u32, chunk: &mut [Option<Waker>; CHUNK]) -> usize {
-        let waiting = &mut self.nodes[node as usize].waiting;
+        let waiting = &mut self.nodes[node].waiting;
         let mut count = 0;
         while count < CHUNK {
             let Some(key) = self.waiters.unlink_front(waiting) else { break };
@@ -267,7 +269,7 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        let mut state = State { nodes: Slab::new(), waiters: Nodes::new() };
+        let mut state = State { nodes: Room::new(), waiters: Nodes::new() };
         let node = state.add_node(None, None);
         let tree = Tree { touched: AtomicBool::new(false), state: Mutex::new(state) };
         Self { tree: Arc::new(tree), node }
@@ -448,7 +450,7 @@ impl Wait {
                 (Some(Some(old)), _) if old.will_wake(cx.waker()) => return Poll::Pending,
                 (Some(place), Some(fresh)) => place.replace(fresh),
                 (None, Some(fresh)) => {
-                    let waiting = &mut nodes[token.node as usize].waiting;
+                    let waiting = &mut nodes[token.node].waiting;
                     self.key = Some(waiters.push_back(waiting, Waiter { waker: Some(fresh) }));
                     None
                 }

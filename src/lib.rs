@@ -7,6 +7,7 @@ mod clock;
 mod error;
 mod list;
 mod pin;
+mod room;
 mod sync;
 mod sys;
 
