@@ -40,8 +40,8 @@ const CHUNK: usize = 32;
 /// Clones name the same token. A child is cancelled with its parent, never the other way round. A
 /// token works under any executor. Making, cloning and dropping one takes the lock of its tree.
 /// Any thread may cancel; a sleeping runtime wakes. A token that is cancelled stays so, for ever.
-/// What many children or waiters have taken is given back when they are gone, but for the room of
-/// about a thousand.
+/// The memory that many children or waiters took is given back when they are gone; room for about
+/// a thousand is kept.
 ///
 /// ```
 /// use gondola::CancellationToken;
@@ -359,7 +359,7 @@ impl CancellationToken {
     /// completes in the same poll gives `Some`.
     ///
     /// Nothing is asked during a poll: this can't end a future that never returns `Pending`. A loop
-    /// that may do without waiting for long has to give way by itself: see `consume_budget`.
+    /// that may run for long without waiting has to give way by itself: see `consume_budget`.
     ///
     /// A poll costs one load more than that of `future`; once something in the tree was cancelled,
     /// it takes the tree's lock.

@@ -47,13 +47,24 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// Its wakers work on every thread, but not in a signal handler: see
 /// [`CancellationToken`](crate::CancellationToken#signals).
 ///
+/// Its epoll descriptor is shared with a forked child: a child that goes on to use it disturbs
+/// the parent, so fork only to exec.
+///
+/// ```
+/// use gondola::Runtime;
+///
+/// let mut runtime = Runtime::new()?;
+/// let task = runtime.block_on(async { gondola::try_spawn(async { 1 + 1 }).unwrap() });
+/// assert_eq!(runtime.block_on(task).unwrap(), 2);
+/// # Ok::<_, std::io::Error>(())
+/// ```
+///
 /// # Outside a runtime
 ///
-/// Whatever needs a runtime uses the one that is entered on its thread. Where none is, a function
-/// that returns a `Result` returns an error. A future whose output has no error
-/// ([`Sleep`](crate::time::Sleep), [`Timeout`](crate::time::Timeout),
-/// [`tick`](crate::time::Interval::tick), [`Reserve`](crate::Reserve)) panics when it is polled; it
-/// may be made anywhere.
+/// Whatever needs a runtime uses the one that is entered on its thread. Where none is, what can
+/// return an error for that does. The other futures ([`Sleep`](crate::time::Sleep),
+/// [`Timeout`](crate::time::Timeout), [`tick`](crate::time::Interval::tick),
+/// [`Reserve`](crate::Reserve)) panic when they are polled; they may be made anywhere.
 ///
 /// What outlives its own runtime neither panics nor waits when it is polled again. A socket that
 /// would have to wait returns an error. A join handle says that its task was cancelled. A
@@ -66,20 +77,8 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// is the number of slots times the largest future. A handle that is kept after its task has
 /// finished keeps the task's box as well.
 ///
-/// What a burst of sleeps or waiters has taken is given back: when no more than a quarter of their
-/// array is in use, it is cut off behind the last of them. Room for 1,024 is kept.
-///
-/// Its epoll descriptor is shared with a forked child: a child that goes on to use it disturbs
-/// the parent, so fork only to exec.
-///
-/// ```
-/// use gondola::Runtime;
-///
-/// let mut runtime = Runtime::new()?;
-/// let task = runtime.block_on(async { gondola::try_spawn(async { 1 + 1 }).unwrap() });
-/// assert_eq!(runtime.block_on(task).unwrap(), 2);
-/// # Ok::<_, std::io::Error>(())
-/// ```
+/// The memory that a burst of sleeps or waiters took is given back: once no more than a quarter of
+/// it is in use, it is cut off behind the last that stays. Room for about a thousand is kept.
 pub struct Runtime {
     core: Rc<Core>,
 }

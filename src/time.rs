@@ -196,7 +196,7 @@ impl Drop for Sleep {
 /// dropped before this returns, so nothing of it goes on. Adds at most 48 bytes to it.
 ///
 /// Nothing looks at the clock during a poll: this can't end a future that never returns `Pending`,
-/// nor a loop around it in which each future is ready. A loop that may do without waiting for long
+/// nor a loop around it in which each future is ready. A loop that may run for long without waiting
 /// has to give way by itself: see `consume_budget`.
 ///
 /// # Errors

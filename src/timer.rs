@@ -157,11 +157,11 @@ impl State {
     #[inline]
     fn close_hole(&mut self) {
         if let Some(hole) = self.hole.take() {
-            self.close(hole);
+            self.fill(hole);
         }
     }
 
-    fn close(&mut self, hole: usize) {
+    fn fill(&mut self, hole: usize) {
         let last = self.heap.pop().expect("a hole is in the heap");
         cut(&mut self.heap);
         if hole < self.heap.len() {
