@@ -7,9 +7,14 @@
 //! 2. A node is kept by the tokens that name it. When the last one goes, its children move up to
 //!    its parent, and it leaves: nothing stays of a dropped child. (Cancelled, a node's children
 //!    are cancelled too, and need no parent.)
-//! 3. Cancelling marks the whole subtree and moves its waiters to `firing`, under the lock, in
-//!    one walk along the links, without recursion; then wakes them in chunks outside it.
-//! 4. A waiter is in its node's list, in `firing`, or in none (woken). Its own future removes it.
+//! 3. Cancelling a node marks its subtree, and gathers the waiters of all that was not marked yet
+//!    in the list of that node: under the lock, in one walk along the links, without recursion.
+//!    Then it wakes them in chunks, outside the lock. So each cancel itself wakes whom it reached
+//!    first, before it returns. What others have reached it leaves to them: to wait for them
+//!    could be for ever, as their wakers may cancel as well.
+//! 4. A waiter is in the list of its node; or, once a cancel has reached that, in the list of the
+//!    node that was cancelled; or in none, woken. Its own future removes it. A list that waiters
+//!    were gathered in is there until it is empty: `cancel` borrows a token of its node.
 //! 5. `touched` is set, before anything else, by the first cancel in the tree: while it is not,
 //!    nobody needs the lock to know that a token is not cancelled. It orders nothing: whoever finds
 //!    it set goes through the lock.
@@ -19,8 +24,8 @@ use crate::budget::WAKES_PER_LOCK;
 use crate::list::{List, Nodes};
 use crate::panic::Contained;
 use crate::pin::with_pinned_future;
+use crate::room::Room;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use slab::Slab;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -31,8 +36,9 @@ use std::task::{Context, Poll, Waker};
 ///
 /// Clones name the same token. A child is cancelled with its parent, never the other way round. A
 /// token works under any executor. Making, cloning and dropping one takes the lock of its tree.
-/// Any thread may cancel; a sleeping runtime wakes. The result of a future that completes in the
-/// same moment wins; the token stays cancelled, for ever.
+/// Any thread may cancel; a sleeping runtime wakes. A token that is cancelled stays so, for ever.
+/// The memory that many children or waiters took is given back when they are gone; room for about
+/// a thousand is kept.
 ///
 /// ```
 /// use gondola::CancellationToken;
@@ -49,6 +55,34 @@ use std::task::{Context, Poll, Waker};
 ///     canceller.join().unwrap();
 /// });
 /// ```
+///
+/// # Signals
+///
+/// A signal handler must use neither a token nor a [`Waker`]. It may have interrupted the code that
+/// holds the tree's lock: then it waits for ever. Or it may have interrupted a wake on this thread:
+/// then its own wake is lost. Let the handler write to a pipe, and let an ordinary thread read the
+/// pipe and cancel. That is what `signal-hook` does, and `ctrlc`:
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use gondola::CancellationToken;
+/// use signal_hook::consts::{SIGINT, SIGTERM};
+/// use signal_hook::iterator::Signals;
+///
+/// let token = CancellationToken::new();
+/// let mut signals = Signals::new([SIGINT, SIGTERM])?;
+/// let canceller = token.clone();
+/// std::thread::spawn(move || {
+///     if signals.forever().next().is_some() {
+///         canceller.cancel();
+///     }
+/// });
+///
+/// signal_hook::low_level::raise(SIGTERM)?; // somebody stops the program
+/// gondola::block_on(token.cancelled());
+/// # }
+/// # Ok::<_, std::io::Error>(())
+/// ```
 pub struct CancellationToken {
     tree: Arc<Tree>,
     node: u32,
@@ -60,14 +94,14 @@ struct Tree {
 }
 
 struct State {
-    nodes: Slab<Node>,
+    nodes: Room<Node>,
     waiters: Nodes<Waiter>,
-    firing: List,
 }
 
 struct Node {
     tokens: usize,
-    cancelled: bool,
+    /// The node whose cancel reached this one.
+    cancelled_by: Option<u32>,
     parent: Option<u32>,
     first_child: Option<u32>,
     prev: Option<u32>,
@@ -85,12 +119,12 @@ impl Tree {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes everybody in `firing`. A waker that panics keeps none of the others asleep.
-    fn fire(&self) {
+    /// Wakes everybody in the list of `node`. A waker that panics keeps none of the others asleep.
+    fn fire(&self, node: u32) {
         let mut contained = Contained::default();
         loop {
             let mut chunk: [Option<Waker>; WAKES_PER_LOCK] = [const { None }; WAKES_PER_LOCK];
-            let count = self.lock().take_firing(&mut chunk);
+            let count = self.lock().take_waiting(node, &mut chunk);
             for waker in chunk.into_iter().flatten() {
                 contained.run(|| waker.wake());
             }
@@ -104,20 +138,20 @@ impl Tree {
 
 impl State {
     fn node(&mut self, node: u32) -> &mut Node {
-        &mut self.nodes[node as usize]
+        &mut self.nodes[node]
     }
 
-    fn add_node(&mut self, parent: Option<u32>, cancelled: bool) -> u32 {
+    fn add_node(&mut self, parent: Option<u32>, cancelled_by: Option<u32>) -> u32 {
         let node = Node {
             tokens: 1,
-            cancelled,
+            cancelled_by,
             parent: None,
             first_child: None,
             prev: None,
             next: None,
             waiting: List::new(),
         };
-        let node = u32::try_from(self.nodes.insert(node)).expect("fewer than 2^32 tokens");
+        let node = self.nodes.insert(node);
         if let Some(parent) = parent {
             self.link(node, parent);
         }
@@ -157,27 +191,35 @@ impl State {
             }
         }
         self.unlink(node);
-        self.nodes.remove(node as usize);
+        self.nodes.remove(node);
     }
 
-    /// Marks the subtree of `top` as cancelled and moves its waiters to `firing`.
-    fn cancel(&mut self, top: u32) {
+    /// Marks the subtree of `top` as cancelled, and gathers its waiters in the list of `top`. `false`
+    /// if it was marked already.
+    fn cancel(&mut self, top: u32) -> bool {
+        if self.node(top).cancelled_by.is_some() {
+            return false;
+        }
+        let mut gathered = List::new();
         let mut node = top;
         loop {
-            let (visited, waiters) = (&mut self.nodes[node as usize], &mut self.waiters);
+            let visited = &mut self.nodes[node];
             // The subtree of a cancelled node has been walked already.
-            let fresh = !std::mem::replace(&mut visited.cancelled, true);
+            let fresh = visited.cancelled_by.is_none();
             if fresh {
-                waiters.append(&mut self.firing, &mut visited.waiting);
+                visited.cancelled_by = Some(top);
+                self.waiters.append(&mut gathered, &mut visited.waiting);
             }
             node = match visited.first_child {
                 Some(child) if fresh => child,
                 _ => match self.next_outside(node, top) {
                     Some(next) => next,
-                    None => return,
+                    None => break,
                 },
             };
         }
+        self.node(top).waiting = gathered;
+        true
     }
 
     /// The node after the subtree of `node`, in a walk of the subtree of `top`.
@@ -194,19 +236,19 @@ impl State {
 
     /// Removes a waiter of `node`, whose waker is dropped outside the lock.
     fn remove_waiter(&mut self, node: u32, key: u32) -> Waiter {
-        let State { nodes, waiters, firing } = self;
-        let node = &mut nodes[node as usize];
-        if waiters.get_mut(key).waker.is_some() {
-            // Not woken yet, so still in a list, and that is `firing` since the cancel.
-            waiters.unlink(if node.cancelled { firing } else { &mut node.waiting }, key);
+        if self.waiters.get_mut(key).waker.is_some() {
+            // Not woken yet, so still in a list.
+            let gathered_by = self.node(node).cancelled_by.unwrap_or(node);
+            self.waiters.unlink(&mut self.nodes[gathered_by].waiting, key);
         }
-        waiters.remove(key)
+        self.waiters.remove(key)
     }
 
-    fn take_firing(&mut self, chunk: &mut [Option<Waker>; WAKES_PER_LOCK]) -> usize {
+    fn take_waiting(&mut self, node: u32, chunk: &mut [Option<Waker>; WAKES_PER_LOCK]) -> usize {
+        let waiting = &mut self.nodes[node].waiting;
         let mut count = 0;
         while count < WAKES_PER_LOCK {
-            let Some(key) = self.waiters.unlink_front(&mut self.firing) else { break };
+            let Some(key) = self.waiters.unlink_front(waiting) else { break };
             chunk[count] = self.waiters.get_mut(key).waker.take();
             count += 1;
         }
@@ -222,8 +264,8 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        let mut state = State { nodes: Slab::new(), waiters: Nodes::new(), firing: List::new() };
-        let node = state.add_node(None, false);
+        let mut state = State { nodes: Room::new(), waiters: Nodes::new() };
+        let node = state.add_node(None, None);
         let tree = Tree { touched: AtomicBool::new(false), state: Mutex::new(state) };
         Self { tree: Arc::new(tree), node }
     }
@@ -240,16 +282,22 @@ impl CancellationToken {
     #[must_use]
     pub fn child_token(&self) -> Self {
         let mut state = self.tree.lock();
-        let cancelled = state.node(self.node).cancelled;
-        let node = state.add_node((!cancelled).then_some(self.node), cancelled);
+        let cancelled_by = state.node(self.node).cancelled_by;
+        let parent = cancelled_by.is_none().then_some(self.node);
+        let node = state.add_node(parent, cancelled_by);
         drop(state);
         Self { tree: self.tree.clone(), node }
     }
 
-    /// Cancels this token and all its descendants, and wakes who waits for them. Repeating it
+    /// Cancels this token and all its descendants, and wakes whoever waits for them. Repeating it
     /// changes nothing.
     ///
-    /// Costs one walk over the subtree, and one wake per waiter.
+    /// When it returns, whoever waited for what this call has cancelled has been woken. What
+    /// another call had cancelled already is woken by that one, which may still be at it: on
+    /// another thread, or on this one, if a waker of it calls this.
+    ///
+    /// Costs one walk over the subtree, and one wake per waiter. Not for [signal
+    /// handlers](Self#signals).
     ///
     /// # Panics
     /// If a foreign waker panics, its panic goes on here, after all the others have been woken.
@@ -261,8 +309,10 @@ impl CancellationToken {
     /// ```
     pub fn cancel(&self) {
         self.tree.touched.store(true, Ordering::Relaxed);
-        self.tree.lock().cancel(self.node);
-        self.tree.fire();
+        let cancelled = self.tree.lock().cancel(self.node);
+        if cancelled {
+            self.tree.fire(self.node);
+        }
     }
 
     /// Whether this token, or one above it, was cancelled. One load, until something in the tree
@@ -277,7 +327,8 @@ impl CancellationToken {
     /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.tree.touched.load(Ordering::Relaxed) && self.tree.lock().node(self.node).cancelled
+        self.tree.touched.load(Ordering::Relaxed)
+            && self.tree.lock().node(self.node).cancelled_by.is_some()
     }
 
     /// Waits until this token is cancelled. Ready at once if it is.
@@ -295,8 +346,18 @@ impl CancellationToken {
     }
 
     /// Runs `future` until it is ready, or this token is cancelled: then it is dropped, and the
-    /// result is `None`. A future that is ready wins: it is polled first, even if the token is
-    /// cancelled already.
+    /// result is `None`.
+    ///
+    /// The token is asked before each poll, and once it is cancelled, `future` is not polled any
+    /// more. So a loop around this call ends at once, even if each `future` in it would be ready.
+    /// A result that a poll has returned is not thrown away: a future that cancels the token and
+    /// completes in the same poll gives `Some`.
+    ///
+    /// Nothing is asked during a poll: this can't end a future that never returns `Pending`. A loop
+    /// that may run for long without waiting has to give way by itself: see `consume_budget`.
+    ///
+    /// A poll costs one load more than that of `future`; once something in the tree was cancelled,
+    /// it takes the tree's lock.
     ///
     /// # Panics
     /// If polled again after it was ready.
@@ -372,7 +433,7 @@ impl Wait {
         let mut fresh = registers.then(|| cx.waker().clone());
         loop {
             let mut state = token.tree.lock();
-            if state.node(token.node).cancelled {
+            if state.node(token.node).cancelled_by.is_some() {
                 let left = self.key.take().map(|key| state.remove_waiter(token.node, key));
                 drop(state);
                 drop(left);
@@ -384,7 +445,7 @@ impl Wait {
                 (Some(Some(old)), _) if old.will_wake(cx.waker()) => return Poll::Pending,
                 (Some(place), Some(fresh)) => place.replace(fresh),
                 (None, Some(fresh)) => {
-                    let waiting = &mut nodes[token.node as usize].waiting;
+                    let waiting = &mut nodes[token.node].waiting;
                     self.key = Some(waiters.push_back(waiting, Waiter { waker: Some(fresh) }));
                     None
                 }
@@ -464,9 +525,14 @@ impl<F: Future> Future for RunUntilCancelled<'_, F> {
         let (mut future, cancelled) = self.project();
         let inner = future.as_mut().as_pin_mut();
         let inner = inner.expect("`RunUntilCancelled` was polled after it was ready");
-        if let Poll::Ready(output) = inner.poll(cx) {
-            future.set(None);
-            return Poll::Ready(Some(output));
+        // A cancel is an order, so it goes before what is ready: a loop over a full channel would
+        // never end otherwise. A time-out is a guess about others, so there it is the other way
+        // round.
+        if !cancelled.token.is_cancelled() {
+            if let Poll::Ready(output) = inner.poll(cx) {
+                future.set(None);
+                return Poll::Ready(Some(output));
+            }
         }
         if Pin::new(cancelled).poll(cx).is_pending() {
             return Poll::Pending;

@@ -9,6 +9,7 @@ mod error;
 mod list;
 mod panic;
 mod pin;
+mod room;
 mod sync;
 mod sys;
 

@@ -2,7 +2,7 @@
 //! removal from the middle, so that a cancelled waiter leaves at once and leaves nothing behind.
 #![forbid(unsafe_code)]
 
-use slab::Slab;
+use crate::room::Room;
 
 const NIL: u32 = u32::MAX;
 
@@ -28,11 +28,11 @@ struct Node<T> {
 
 /// The storage of the queues. A node is in one queue or in none.
 #[derive(Debug)]
-pub(crate) struct Nodes<T>(Slab<Node<T>>);
+pub(crate) struct Nodes<T>(Room<Node<T>>);
 
 impl<T> Nodes<T> {
     pub(crate) const fn new() -> Self {
-        Self(Slab::new())
+        Self(Room::new())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -40,17 +40,15 @@ impl<T> Nodes<T> {
     }
 
     pub(crate) fn get_mut(&mut self, key: u32) -> &mut T {
-        &mut self.0[key as usize].value
+        &mut self.0[key].value
     }
 
     /// Appends a value; its key stays good until [`remove`](Self::remove).
     pub(crate) fn push_back(&mut self, list: &mut List, value: T) -> u32 {
-        let key = u32::try_from(self.0.vacant_key()).ok().filter(|&key| key != NIL);
-        let key = key.expect("fewer than 2^32 - 1 waiters");
-        self.0.insert(Node { prev: list.tail, next: NIL, value });
+        let key = self.0.insert(Node { prev: list.tail, next: NIL, value });
         match list.tail {
             NIL => list.head = key,
-            tail => self.0[tail as usize].next = key,
+            tail => self.0[tail].next = key,
         }
         list.tail = key;
         key
@@ -67,14 +65,14 @@ impl<T> Nodes<T> {
 
     /// Takes a node out of `list`, the queue that it is in.
     pub(crate) fn unlink(&mut self, list: &mut List, key: u32) {
-        let Node { prev, next, .. } = self.0[key as usize];
+        let Node { prev, next, .. } = self.0[key];
         match prev {
             NIL => list.head = next,
-            prev => self.0[prev as usize].next = next,
+            prev => self.0[prev].next = next,
         }
         match next {
             NIL => list.tail = prev,
-            next => self.0[next as usize].prev = prev,
+            next => self.0[next].prev = prev,
         }
     }
 
@@ -85,8 +83,8 @@ impl<T> Nodes<T> {
             (_, NIL) => {}
             (NIL, _) => *to = from,
             (tail, head) => {
-                self.0[tail as usize].next = head;
-                self.0[head as usize].prev = tail;
+                self.0[tail].next = head;
+                self.0[head].prev = tail;
                 to.tail = from.tail;
             }
         }
@@ -94,7 +92,7 @@ impl<T> Nodes<T> {
 
     /// Frees a node that is in no queue.
     pub(crate) fn remove(&mut self, key: u32) -> T {
-        self.0.remove(key as usize).value
+        self.0.remove(key).value
     }
 }
 

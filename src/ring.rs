@@ -76,13 +76,15 @@ impl Ring {
     /// Waits for a seat, first come, first served. `key` is the caller's place in the queue; who
     /// stops polling calls [`leave`](Self::leave) with it.
     pub(crate) fn poll_take(&self, key: &mut Option<u32>, waker: &Waker) -> Poll<usize> {
+        // Nothing is placed any more once it is closed: nobody waits, and any seat will do.
+        let take = || if self.closed.get() { Some(0) } else { self.try_take() };
         let Some(at) = *key else {
-            if let Some(seat) = self.try_take() {
+            if let Some(seat) = take() {
                 return Poll::Ready(seat);
             }
             let mine = Waiting::For(waker.clone());
             // The clone is foreign code too: it may have freed a seat.
-            if let Some(seat) = self.try_take() {
+            if let Some(seat) = take() {
                 return Poll::Ready(seat);
             }
             let queue = &mut *self.queue.borrow_mut();
@@ -196,7 +198,7 @@ impl Ring {
             contained.drop(seat.take());
         }
         // Who still waits for a seat, under another executor, learns that there will be none.
-        while let Some(waker) = self.promise(usize::MAX) {
+        while let Some(waker) = self.promise(0) {
             contained.run(|| waker.wake());
         }
         contained.resume();

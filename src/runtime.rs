@@ -41,12 +41,10 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 ///
 /// Tasks live on between two calls of [`block_on`](Self::block_on). Dropping the runtime drops
 /// them all, on this thread and with the runtime still entered, so that their destructors can
-/// use it; a task spawned by such a destructor is dropped at once. Wakers, join handles, sockets
-/// and sleeps may outlive it: they do nothing, or return an error.
+/// use it; a task spawned by such a destructor is dropped at once.
 ///
-/// Costs about 12 bytes a slot, and a task's box once the slot has been used: the high-water mark
-/// is the number of slots times the largest future. A handle that is kept after its task has
-/// finished keeps the task's box as well.
+/// Its wakers work on every thread, but not in a signal handler: see
+/// [`CancellationToken`](crate::CancellationToken#signals).
 ///
 /// Its epoll descriptor is shared with a forked child: a child that goes on to use it disturbs
 /// the parent, so fork only to exec.
@@ -59,6 +57,27 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 /// assert_eq!(runtime.block_on(task).unwrap(), 2);
 /// # Ok::<_, std::io::Error>(())
 /// ```
+///
+/// # Outside a runtime
+///
+/// Whatever needs a runtime uses the one that is entered on its thread. Where none is, what can
+/// return an error for that does. The other futures ([`Sleep`](crate::time::Sleep),
+/// [`Timeout`](crate::time::Timeout), [`tick`](crate::time::Interval::tick),
+/// [`Reserve`](crate::Reserve)) panic when they are polled; they may be made anywhere.
+///
+/// What outlives its own runtime neither panics nor waits when it is polled again. A socket that
+/// would have to wait returns an error. A join handle says that its task was cancelled. A
+/// reservation is ready, and what is spawned in its slot is dropped, which its handle says. A sleep
+/// belongs to no runtime but the one that polls it. Wakers do nothing.
+///
+/// # Costs
+///
+/// About 12 bytes a slot, and a task's box once the slot has been used: the high-water mark
+/// is the number of slots times the largest future. A handle that is kept after its task has
+/// finished keeps the task's box as well.
+///
+/// The memory that a burst of sleeps or waiters took is given back: once no more than a quarter of
+/// it is in use, it is cut off behind the last that stays. Room for about a thousand is kept.
 pub struct Runtime {
     core: Rc<Core>,
 }

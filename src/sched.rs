@@ -67,7 +67,7 @@ pub(crate) fn drive(core: &Core, root: Root<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// One turn of the wheel. With `sleep`, it ends only once there is something to do again. A root
+/// One turn of the wheel. With `sleep`, it waits at its end while there is nothing to do. A root
 /// future that is ready is taken out.
 #[inline(always)]
 pub(crate) fn revolution(

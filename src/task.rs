@@ -1,4 +1,5 @@
-//! Placing tasks in the ring of the current runtime.
+//! Placing tasks in the ring of the current runtime. What happens where there is none, or where it
+//! is gone, follows the one rule that [`Runtime`](crate::Runtime#outside-a-runtime) states.
 #![forbid(unsafe_code)]
 
 use crate::context;
@@ -68,7 +69,7 @@ where
 /// it, all wait for ever. Under virtual time that is a panic that says so.
 ///
 /// # Panics
-/// When called outside a gondola runtime; when polled after its runtime is gone.
+/// When first polled outside a gondola runtime.
 ///
 /// # Cancel safety
 /// A waiter that is dropped leaves the queue; a slot that it was promised goes to the next.
@@ -84,22 +85,28 @@ where
 /// });
 /// # Ok::<_, std::io::Error>(())
 /// ```
-#[track_caller]
 pub fn reserve() -> Reserve {
-    Reserve { core: context::current(), place: None }
+    Reserve { core: None, place: None }
 }
 
 /// The future of [`reserve`].
 ///
+/// It waits for the runtime in which it is first polled. If that is gone, it is ready: what is then
+/// spawned in the slot is dropped, as [`Slot::spawn`] says.
+///
 /// ```
-/// gondola::block_on(async {
-///     let waiting: gondola::Reserve = gondola::reserve();
-///     assert!(waiting.await.spawn(async {}).await.is_ok());
-/// });
+/// let mut runtime = gondola::Runtime::new()?;
+/// let waiting: gondola::Reserve = gondola::reserve();
+/// let slot = runtime.block_on(waiting);
+/// drop(runtime);
+/// assert!(gondola::block_on(slot.spawn(async {})).unwrap_err().is_cancelled());
+/// # Ok::<_, std::io::Error>(())
 /// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Reserve {
-    core: Rc<Core>,
+    /// `None` before the first poll.
+    core: Option<Rc<Core>>,
+    /// In the queue, while it waits.
     place: Option<u32>,
 }
 
@@ -108,15 +115,15 @@ impl Future for Reserve {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot> {
         let Self { core, place } = &mut *self;
-        assert!(!core.ring.is_closed(), "the runtime of this `reserve` is gone");
+        let core = core.get_or_insert_with(|| context::current());
         core.ring.poll_take(place, cx.waker()).map(|seat| Slot { core: core.clone(), seat })
     }
 }
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.core.ring.leave(place);
+        if let (Some(core), Some(place)) = (&self.core, self.place.take()) {
+            core.ring.leave(place);
         }
     }
 }

@@ -100,6 +100,10 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`].
 ///
+/// It is ready at its first poll if its deadline had passed when the runtime last looked at its
+/// timers. If the deadline has come since, it waits for the next look: so a loop of sleeps of no
+/// length lets others run.
+///
 /// Once ready, it stays ready in its runtime. Polled in another one, it goes on there, with a new
 /// timer.
 ///
@@ -156,8 +160,9 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline else { return Poll::Pending };
+        // First of all: outside a runtime, a sleep that never ends panics like any other.
         let timers = &context::current().timers;
+        let Some(deadline) = self.deadline else { return Poll::Pending };
         match &self.timer {
             Some(timer) if Rc::ptr_eq(&timer.timers, timers) => {
                 // Fired, it stays here, so that the sleep stays ready.
@@ -187,8 +192,12 @@ impl Drop for Sleep {
 
 /// Waits for `future`, at most for `duration`.
 ///
-/// The future is polled first: if it is ready, it wins. If it is late, it is dropped before this
-/// returns, so nothing of it goes on. Adds at most 48 bytes to it.
+/// The future is polled first: what is there wins, even after the deadline. If it is late, it is
+/// dropped before this returns, so nothing of it goes on. Adds at most 48 bytes to it.
+///
+/// Nothing looks at the clock during a poll: this can't end a future that never returns `Pending`,
+/// nor a loop around it in which each future is ready. A loop that may run for long without waiting
+/// has to give way by itself: see `consume_budget`.
 ///
 /// # Errors
 /// [`Elapsed`], once `duration` has passed since this call.
@@ -300,9 +309,10 @@ impl From<Elapsed> for io::Error {
 
 /// Ticks now, and then once per `period`.
 ///
-/// Missed ticks are skipped: who comes late gets one tick at once, and the next one on the grid
-/// of multiples of `period` since the start. A period of zero ticks once per look at the timers.
-/// After a period too long for the clock there is no second tick.
+/// The first tick is ready when it is first polled. Missed ticks are skipped: whoever comes late
+/// gets one tick at the next look at the timers, and the next one on the grid of multiples of
+/// `period` since the start. So a period of zero ticks once per look, and lets others run. After a
+/// period too long for the clock there is no second tick.
 ///
 /// ```
 /// use gondola::{Runtime, time};
@@ -319,7 +329,7 @@ impl From<Elapsed> for io::Error {
 /// # Ok::<_, std::io::Error>(())
 /// ```
 pub fn interval(period: Duration) -> Interval {
-    Interval { sleep: sleep(Duration::ZERO), period }
+    Interval { sleep: sleep(Duration::ZERO), period, ticked: false }
 }
 
 /// Ticks at a fixed period. Returned by [`interval`].
@@ -340,8 +350,10 @@ pub fn interval(period: Duration) -> Interval {
 /// ```
 #[derive(Debug)]
 pub struct Interval {
+    /// Until the next tick.
     sleep: Sleep,
     period: Duration,
+    ticked: bool,
 }
 
 impl Interval {
@@ -367,9 +379,14 @@ impl Interval {
     /// ```
     pub async fn tick(&mut self) -> Instant {
         poll_fn(|cx| {
-            let Poll::Ready(()) = Pin::new(&mut self.sleep).poll(cx) else { return Poll::Pending };
+            // A sleep of no length would wait for the next look; the first tick waits for nothing.
+            if self.ticked && Pin::new(&mut self.sleep).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = context::current().timers.clock.now();
             let due = self.sleep.deadline.expect("a sleep without a deadline never ends");
-            self.sleep = Sleep { deadline: next_tick(due, now(), self.period), timer: None };
+            self.sleep = Sleep { deadline: next_tick(due, now, self.period), timer: None };
+            self.ticked = true;
             Poll::Ready(due)
         })
         .await

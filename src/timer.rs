@@ -16,7 +16,7 @@
 #![forbid(unsafe_code)]
 
 use crate::clock::Clock;
-use slab::Slab;
+use crate::room::{Room, cut};
 use std::cell::RefCell;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub(crate) struct Timers {
 
 struct State {
     heap: Vec<Pending>,
-    entries: Slab<Entry>,
+    entries: Room<Entry>,
     hole: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Key(u32);
 
 impl Timers {
     pub(crate) fn new(clock: Clock) -> Self {
-        let state = State { heap: Vec::new(), entries: Slab::new(), hole: None };
+        let state = State { heap: Vec::new(), entries: Room::new(), hole: None };
         Self { epoch: clock.seen(), clock, state: RefCell::new(state) }
     }
 
@@ -70,7 +70,6 @@ impl Timers {
         let deadline = self.nanos(deadline)?;
         let state = &mut *self.state.borrow_mut();
         let entry = state.entries.insert(Entry { place: FIRED, waker });
-        let entry = u32::try_from(entry).expect("fewer than 2^32 timers");
         let pending = Pending { deadline, entry };
         match state.hole.take() {
             Some(hole) => state.replace(hole, pending),
@@ -84,7 +83,7 @@ impl Timers {
 
     /// Whether the timer has fired; if not, `waker` will hear of it.
     pub(crate) fn poll(&self, key: &Key, waker: &Waker) -> Poll<()> {
-        let entry = key.0 as usize;
+        let Key(entry) = *key;
         match &self.state.borrow().entries[entry] {
             Entry { place: FIRED, .. } => return Poll::Ready(()),
             Entry { waker: Some(old), .. } if old.will_wake(waker) => return Poll::Pending,
@@ -99,11 +98,11 @@ impl Timers {
     pub(crate) fn remove(&self, key: Key) {
         let removed = {
             let state = &mut *self.state.borrow_mut();
-            if state.entries[key.0 as usize].place != FIRED {
+            if state.entries[key.0].place != FIRED {
                 state.close_hole(); // which may move this one
-                state.hole = Some(state.entries[key.0 as usize].place as usize);
+                state.hole = Some(state.entries[key.0].place as usize);
             }
-            state.entries.remove(key.0 as usize)
+            state.entries.remove(key.0)
         };
         drop(removed);
     }
@@ -147,14 +146,21 @@ impl State {
             return None;
         }
         self.hole = Some(0);
-        let entry = &mut self.entries[first.entry as usize];
+        let entry = &mut self.entries[first.entry];
         entry.place = FIRED;
         Some(entry.waker.take())
     }
 
+    #[inline]
     fn close_hole(&mut self) {
-        let Some(hole) = self.hole.take() else { return };
+        if let Some(hole) = self.hole.take() {
+            self.fill(hole);
+        }
+    }
+
+    fn fill(&mut self, hole: usize) {
         let last = self.heap.pop().expect("a hole is in the heap");
+        cut(&mut self.heap);
         if hole < self.heap.len() {
             self.replace(hole, last);
         }
@@ -201,6 +207,6 @@ impl State {
 
     fn put(&mut self, place: usize, pending: Pending) {
         self.heap[place] = pending;
-        self.entries[pending.entry as usize].place = place as u32;
+        self.entries[pending.entry].place = place as u32;
     }
 }

@@ -102,7 +102,8 @@ fn one_poll_of_a_task_is_bounded_however_deep_batches_nest() {
 
 #[test]
 fn the_bound_holds_under_the_runtime_and_with_others_inside() {
-    let kinds: [fn(&Rc<Cell<usize>>) -> Local; 3] = [
+    type Kind = fn(&Rc<Cell<usize>>) -> Local;
+    let kinds: [Kind; 3] = [
         |polls| leaf(polls, usize::MAX)(),
         // Another executor inside of each poll, which leaves the budget as it was.
         |polls| {
@@ -369,8 +370,7 @@ fn five_bytes_do_not_wait_for_a_firehose() {
         });
         run.await.unwrap();
         assert!(done.get().unwrap() <= STEPS, "after {:?} reads", done.get());
-        drop(hose);
-        drop(writer);
+        drop(writer); // it ends with its connection
     });
 }
 

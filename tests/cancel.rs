@@ -141,7 +141,49 @@ fn any_thread_may_cancel_and_the_sleeping_runtime_wakes() {
 }
 
 #[test]
-fn a_result_beats_a_cancel_in_the_same_moment() {
+fn a_loop_around_run_until_cancelled_ends_at_once() {
+    block_on(async {
+        let (sender, receiver) = async_channel::unbounded();
+        (0..100_000).for_each(|n| sender.try_send(n).unwrap());
+        let token = CancellationToken::new();
+        let mut taken = 0;
+        while let Some(Ok(_)) = token.run_until_cancelled(receiver.recv()).await {
+            taken += 1;
+            if taken == 10 {
+                token.cancel();
+            }
+        }
+        assert_eq!((taken, receiver.len()), (10, 99_990));
+        // Another part of the tree was cancelled: this one still asks, and goes on.
+        let other = CancellationToken::new();
+        other.child_token().cancel();
+        assert_eq!(other.run_until_cancelled(receiver.recv()).await, Some(Ok(10)));
+    });
+}
+
+#[test]
+fn once_cancelled_a_token_lets_its_future_be_polled_no_more() {
+    block_on(async {
+        let token = CancellationToken::new();
+        // Woken by both at once, and ready: the order to end goes first.
+        let (future, counts) = probe();
+        let mut run = pin!(token.run_until_cancelled(future));
+        assert!(futures::poll!(run.as_mut()).is_pending());
+        counts.open();
+        counts.wake();
+        token.cancel();
+        assert_eq!(futures::poll!(run.as_mut()), Poll::Ready(None));
+        assert_eq!(counts.seen(), (1, 1), "polled before the cancel only, and dropped at the end");
+        // Cancelled from the start.
+        let (future, counts) = probe();
+        let mut late = pin!(token.run_until_cancelled(future));
+        assert_eq!(late.as_mut().await, None);
+        assert_eq!(counts.seen(), (0, 1), "never polled, but dropped before the result");
+    });
+}
+
+#[test]
+fn a_poll_that_cancels_and_completes_gives_its_result() {
     block_on(async {
         let token = CancellationToken::new();
         let run = token.run_until_cancelled(async {
@@ -150,10 +192,13 @@ fn a_result_beats_a_cancel_in_the_same_moment() {
         });
         assert_eq!(run.await, Some(1));
         assert!(token.is_cancelled());
-        let (future, counts) = probe();
-        let mut late = pin!(token.run_until_cancelled(future));
-        assert_eq!(late.as_mut().await, None);
-        assert_eq!(counts.seen(), (1, 1), "polled, then dropped before the result");
+        // One that goes on instead ends in the same poll.
+        let token = CancellationToken::new();
+        let run = token.run_until_cancelled(async {
+            token.cancel();
+            yield_now().await;
+        });
+        assert_eq!(futures::poll!(pin!(run)), Poll::Ready(None));
     });
 }
 
@@ -187,7 +232,8 @@ fn wakers_are_called_without_the_lock_and_may_use_the_tree() {
     let others = std::rc::Rc::new(std::cell::RefCell::new(others));
     let (inner, waiting) = (token.clone(), others.clone());
     let waker = waker_fn(move || {
-        // Cancels again, makes children, and drops waiters that are about to be woken.
+        // Cancels again, which is the outer call's business, makes children, and drops a waiter that
+        // is about to be woken.
         inner.cancel();
         assert!(inner.child_token().is_cancelled());
         let gone = waiting.borrow_mut().pop();
@@ -200,7 +246,7 @@ fn wakers_are_called_without_the_lock_and_may_use_the_tree() {
         assert!(other.as_mut().poll(&mut Context::from_waker(&counter)).is_pending());
     }
     token.cancel();
-    assert_eq!(count.count() + 1, 100 + 1);
+    assert_eq!((count.count(), others.borrow().len()), (99, 99), "all but the one that left");
 }
 
 #[test]

@@ -1803,7 +1803,13 @@ fn o2_what_is_polled_after_its_end_panics_or_stays_as_it_is() {
 #[test]
 fn o3_a_slot_belongs_to_its_runtime_wherever_it_is_used() {
     let (mut home, mut away) = (runtime(1), runtime(1));
-    let waiting = home.block_on(async { reserve() });
+    // It belongs to the runtime in which it was first polled.
+    let mut waiting = reserve();
+    home.block_on(async {
+        let slot = reserve().await;
+        assert!(poll_once(&mut waiting).is_pending());
+        drop(slot);
+    });
     let slot = away.block_on(waiting);
     let task = away.block_on(async {
         let task = slot.spawn(async { 7 });

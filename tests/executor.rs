@@ -514,6 +514,72 @@ fn wakers_and_handles_outlive_their_runtime() {
 }
 
 #[test]
+fn whoever_waits_for_a_slot_of_a_runtime_that_goes_is_neither_stuck_nor_panics() {
+    let mut runtime = runtime(1);
+    // Made outside, used inside.
+    let slot = runtime.block_on(reserve());
+    let count = std::sync::Arc::new(CountWakes::default());
+    let waker = Waker::from(count.clone());
+    let cx = &mut Context::from_waker(&waker);
+    let mut queued = reserve();
+    let (future, counts) = probe();
+    let seen = Rc::new(Cell::new(None));
+    let at_drop = seen.clone();
+    runtime.block_on(async {
+        assert!(std::pin::Pin::new(&mut queued).poll(cx).is_pending());
+        let guard = OnDrop(move || {
+            let mut late = reserve();
+            let cx = &mut Context::from_waker(Waker::noop());
+            let Poll::Ready(slot) = std::pin::Pin::new(&mut late).poll(cx) else { return };
+            at_drop.set(Some(slot.spawn(async {}).is_finished()));
+        });
+        slot.spawn(async move {
+            let _guard = guard;
+            pending::<()>().await;
+        })
+        .detach();
+        yield_now().await;
+    });
+    // Polled outside, it waits for the same slot.
+    assert!(std::pin::Pin::new(&mut queued).poll(cx).is_pending());
+    drop(runtime);
+    assert_eq!(seen.get(), Some(true), "a destructor's reservation");
+    assert_eq!(count.count(), 1);
+    let Poll::Ready(slot) = std::pin::Pin::new(&mut queued).poll(cx) else { panic!("it was told") };
+    assert!(block_on(slot.spawn(future)).unwrap_err().is_cancelled());
+    assert_eq!(counts.seen(), (0, 1), "dropped, and never polled");
+    // The next one is ready as well.
+    assert!(std::pin::Pin::new(&mut queued).poll(cx).is_ready());
+}
+
+#[test]
+fn what_needs_a_runtime_says_so_when_it_is_polled_outside_of_one() {
+    use futures::executor::block_on;
+    use gondola::time::{interval, sleep, timeout};
+    use std::time::Duration;
+    const MISSING: &str = concat!(
+        "no runtime of gondola ",
+        env!("CARGO_PKG_VERSION"),
+        " is entered on this thread (one of another version does not count)"
+    );
+    for length in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
+        let (nap, late, mut ticks) =
+            (sleep(length), timeout(length, pending::<()>()), interval(length));
+        assert_eq!(quiet(|| block_on(nap)).unwrap_err(), MISSING);
+        assert_eq!(quiet(|| block_on(late)).unwrap_err(), MISSING);
+        assert_eq!(quiet(|| block_on(ticks.tick())).unwrap_err(), MISSING);
+    }
+    let waiting = reserve();
+    assert_eq!(quiet(|| block_on(waiting)).unwrap_err(), MISSING);
+    // What can return an error does.
+    assert_eq!(try_spawn(async {}).unwrap_err().kind(), TrySpawnErrorKind::NoRuntime);
+    let bound = gondola::net::TcpListener::bind(([127, 0, 0, 1], 0));
+    assert_eq!(bound.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
+    let connecting = gondola::net::TcpStream::connect(([127, 0, 0, 1], 9));
+    assert_eq!(block_on(connecting).unwrap_err().kind(), std::io::ErrorKind::NotConnected);
+}
+
+#[test]
 fn dropping_the_runtime_drops_every_task_once_with_the_runtime_usable() {
     let trace = Trace::default();
     let mut runtime = runtime(130);

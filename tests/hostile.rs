@@ -124,17 +124,19 @@ fn joiners_that_panic_at_shutdown_keep_no_task_alive() {
 #[test]
 fn who_waits_for_a_slot_elsewhere_hears_of_the_shutdown() {
     let mut runtime = runtime(1);
-    let mut waiting = runtime.block_on(async {
-        try_spawn(pending::<()>()).unwrap().detach();
-        Box::pin(reserve())
-    });
+    let mut waiting = reserve();
     let count = Arc::new(CountWakes::default());
     let waker = Waker::from(count.clone());
     let cx = &mut Context::from_waker(&waker);
-    assert!(waiting.as_mut().poll(cx).is_pending());
+    runtime.block_on(async {
+        try_spawn(pending::<()>()).unwrap().detach();
+        assert!(Pin::new(&mut waiting).poll(cx).is_pending());
+    });
     drop(runtime);
     assert_eq!(count.count(), 1);
-    panics(|| drop(waiting.as_mut().poll(cx)));
+    let Poll::Ready(slot) = Pin::new(&mut waiting).poll(cx) else { panic!("it was told") };
+    let task = slot.spawn(pending::<()>());
+    assert!(futures::executor::block_on(task).unwrap_err().is_cancelled());
 }
 
 #[test]
@@ -205,21 +207,22 @@ fn a_wake_may_drop_the_task_the_runtime_and_the_waker_itself() {
 fn a_joiner_and_the_next_in_the_queue_may_both_panic() {
     let mut runtime = Runtime::builder().slots(1).build().unwrap();
     let waker = Waker::from(Arc::new(Panics));
-    let (mut task, mut wait) = runtime.block_on(async {
-        let task = async {
+    let (mut wait, cx) = (reserve(), &mut Context::from_waker(&waker));
+    let task = runtime.block_on(async {
+        let mut task = try_spawn(async {
             yield_now().await;
             yield_now().await;
             1
-        };
-        (try_spawn(task).unwrap(), Box::pin(reserve()))
+        })
+        .unwrap();
+        assert!(Pin::new(&mut task).poll(cx).is_pending());
+        assert!(Pin::new(&mut wait).poll(cx).is_pending());
+        task
     });
-    let cx = &mut Context::from_waker(&waker);
-    assert!(Pin::new(&mut task).poll(cx).is_pending());
-    assert!(wait.as_mut().poll(cx).is_pending());
     let turns = (0..3).map(|_| catch_unwind(AssertUnwindSafe(|| runtime.turn())));
     assert_eq!(turns.filter(Result::is_err).count(), 1);
     assert!(task.is_finished());
-    assert!(wait.as_mut().poll(cx).is_ready(), "the slot was promised");
+    assert!(Pin::new(&mut wait).poll(cx).is_ready(), "the slot was promised");
 }
 
 #[test]

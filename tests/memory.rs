@@ -1,11 +1,12 @@
 //! What is allocated, counted by the allocator, for each thread: the test harness has one of its own.
 
 use futures::future::poll_fn;
-use gondola::time::{sleep, timeout};
+use gondola::time::{now, sleep, sleep_until, timeout};
 use gondola::{CancellationToken, Runtime, batch, reserve, try_spawn, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 struct Counting;
@@ -203,4 +204,122 @@ fn nothing_is_allocated_once_warm() {
     let each = (ring + tasks) as f64 / slots as f64;
     let most = (5 * size_of::<usize>() + 16) as f64;
     assert!(each <= most, "{each} bytes per idle task ({ring} for the ring)");
+}
+
+const BURST: usize = 200_000;
+
+/// How many bytes a burst leaves behind: some that come first and stay, many that come and go, in
+/// this order or the other, and the last of them.
+fn left_of_burst<T>(mut make: impl FnMut() -> T, old: usize, backwards: bool) -> usize {
+    let mut burst: Vec<Option<T>> = Vec::with_capacity(BURST);
+    let before = LIVE.get();
+    let staying: Vec<T> = (0..old).map(|_| make()).collect();
+    burst.extend((0..BURST).map(|_| Some(make())));
+    let last = make();
+    assert!(LIVE.get() - before > BURST * 16, "it was no burst");
+    match backwards {
+        false => burst.iter_mut().for_each(|one| *one = None),
+        true => burst.iter_mut().rev().for_each(|one| *one = None),
+    }
+    drop(last);
+    let left = LIVE.get() - before;
+    drop(staying);
+    left
+}
+
+/// Polls a future of the present runtime, or of none, for the first time.
+fn waiting<F: Future + Unpin>(mut future: F) -> F {
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut future).poll(cx).is_pending());
+    future
+}
+
+#[test]
+fn the_memory_of_a_burst_is_given_back() {
+    // Of 8 to 16 million.
+    const KEPT: usize = 120_000;
+    let mut runtime = Runtime::builder().slots(1).virtual_time().build().unwrap();
+    for (old, backwards) in [(0, false), (0, true), (100, false), (100, true)] {
+        let kept = |what: &str, left: usize| {
+            assert!(left <= KEPT, "{what}, {old} of them older, leave {left} bytes");
+        };
+        runtime.block_on(async {
+            let hour = || waiting(sleep(Duration::from_secs(3_600)));
+            kept("sleeps of one length", left_of_burst(hour, old, backwards));
+            let mut after = 0;
+            let some = || {
+                after += 7_919;
+                waiting(sleep(Duration::from_micros(after % 1_000_000)))
+            };
+            kept("sleeps", left_of_burst(some, old, backwards));
+            let full = try_spawn(std::future::pending::<()>());
+            let waits = || waiting(reserve());
+            kept("reservations", left_of_burst(waits, old, backwards));
+            drop(full);
+        });
+        let token = CancellationToken::new();
+        kept("children", left_of_burst(|| token.child_token(), old, backwards));
+        kept("waiters", left_of_burst(|| waiting(token.cancelled()), old, backwards));
+    }
+
+    // The same, as it ends by itself: all sleeps are over, all waiters cancelled.
+    let before = LIVE.get();
+    runtime.block_on(async {
+        let start = now();
+        let all = (0..BURST as u64)
+            .map(|n| waiting(sleep_until(start + Duration::from_nanos(1 + n * 7_919 % 1_000_000))));
+        let all: Vec<_> = all.collect();
+        sleep_until(start + Duration::from_secs(1)).await;
+        assert!(all.into_iter().all(|mut sleep| {
+            Pin::new(&mut sleep).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        }));
+    });
+    assert!(LIVE.get() - before <= KEPT, "{} bytes", LIVE.get() - before);
+    let token = CancellationToken::new();
+    let before = LIVE.get();
+    let all: Vec<_> = (0..BURST).map(|_| token.child_token()).collect();
+    let waits: Vec<_> = all.iter().map(|child| waiting(child.cancelled())).collect();
+    token.cancel();
+    drop(waits);
+    drop(all);
+    assert!(LIVE.get() - before <= 2 * KEPT, "{} bytes", LIVE.get() - before);
+}
+
+#[test]
+fn waves_and_single_steps_allocate_little() {
+    let mut runtime = Runtime::builder().slots(1).virtual_time().build().unwrap();
+    runtime.block_on(async {
+        let far = || waiting(sleep(Duration::from_secs(1)));
+        // As many as the default ring has slots: nothing at all.
+        let mut all = Vec::with_capacity(4 * BURST);
+        let mut wave = |size| {
+            let (count, _, ()) = measured(|| {
+                all.extend((0..size).map(|_| far()));
+                all.clear();
+            });
+            count
+        };
+        wave(1_000);
+        assert_eq!(wave(1_000), 0);
+        // If it is more, as often as an array doubles and is cut.
+        wave(BURST);
+        let count = wave(BURST);
+        assert!(count <= 100, "{count} allocations");
+        // One goes, and one comes, wherever that may be.
+        for size in (0..5_000).step_by(17) {
+            while all.len() < size {
+                all.push(far());
+            }
+            let (count, _, ()) = measured(|| {
+                for _ in 0..10 {
+                    all.pop();
+                    all.push(far());
+                    let kept = far();
+                    drop(far());
+                    drop(kept);
+                }
+            });
+            assert!(count <= 4, "{count} allocations at {size}");
+        }
+    });
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use futures::FutureExt;
 use futures::future::{join_all, poll_fn};
 use gondola::time::{interval, now, sleep, sleep_until, timeout, timeout_at};
 use gondola::{Runtime, block_on, try_spawn, yield_now};
@@ -18,6 +19,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn simulated() -> Runtime {
     Runtime::builder().slots(64).virtual_time().build().unwrap()
+}
+
+/// One in virtual time, and one in real time.
+fn both_clocks() -> [Runtime; 2] {
+    [simulated(), Runtime::builder().slots(64).build().unwrap()]
 }
 
 #[test]
@@ -213,21 +219,61 @@ fn a_timeout_ends_a_future_that_never_rests() {
 }
 
 #[test]
-fn a_zero_sleep_in_a_loop_lets_others_run() {
-    simulated().block_on(async {
-        let other = try_spawn(async {
-            for _ in 0..100 {
-                yield_now().await;
-            }
-        })
-        .unwrap();
-        let mut rounds = 0;
-        while !other.is_finished() {
-            sleep(Duration::ZERO).await;
-            rounds += 1;
-            assert!(rounds < 1_000, "it starves the other");
+fn a_loop_of_waits_that_are_over_lets_others_run() {
+    const TINY: Duration = Duration::from_nanos(1);
+    for kind in 0..5 {
+        for mut runtime in both_clocks() {
+            runtime.block_on(async {
+                let other = try_spawn(async {
+                    for _ in 0..100 {
+                        yield_now().await;
+                    }
+                })
+                .unwrap();
+                let mut ticks = [interval(Duration::ZERO), interval(TINY)];
+                let mut rounds = 0;
+                while !other.is_finished() {
+                    match kind {
+                        0 => sleep(Duration::ZERO).await,
+                        1 => sleep_until(now()).await,
+                        2 => assert!(timeout(Duration::ZERO, pending::<()>()).await.is_err()),
+                        _ => drop(ticks[kind - 3].tick().await),
+                    }
+                    rounds += 1;
+                    assert!(rounds < 1_000, "kind {kind} starves the other");
+                }
+            });
         }
-    });
+    }
+}
+
+#[test]
+fn the_first_tick_is_ready_at_the_first_poll() {
+    for mut runtime in both_clocks() {
+        runtime.block_on(async {
+            for period in [Duration::ZERO, SECOND * 3600, Duration::MAX] {
+                let before = now();
+                let mut ticks = interval(period);
+                let first = ticks.tick().now_or_never().expect("it ticks now");
+                assert!(before <= first && first <= now());
+                assert_eq!(ticks.tick().now_or_never(), None, "one tick at once, and no more");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_deadline_that_had_passed_at_the_last_look_is_ready_at_the_first_poll() {
+    let past = Instant::now() - SECOND;
+    for mut runtime in both_clocks() {
+        runtime.block_on(async {
+            assert_eq!(sleep_until(past).now_or_never(), Some(()));
+            assert!(timeout_at(past, pending::<()>()).now_or_never().unwrap().is_err());
+            assert_eq!(timeout_at(past, async { 1 }).now_or_never(), Some(Ok(1)));
+            // One of just now waits for the next look.
+            assert_eq!(sleep_until(now()).now_or_never(), None);
+        });
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #[path = "support/example.rs"]
 mod example;
 
+use socket2::{Domain, Socket, Type};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -70,14 +71,19 @@ fn a_sweep_goes_on_without_its_progress() {
 struct Server {
     process: Child,
     address: SocketAddr,
+    /// Bound, but not listening: so nobody else is given the port.
+    _held: Socket,
 }
 
 impl Server {
     /// With 12 descriptors: three for the streams, three for the runtime and its listener, so that
     /// it can hold six connections.
     fn start(stdout: Stdio, stderr: Stdio) -> Self {
-        // Nobody hears the address, so it is chosen here.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Nobody hears the address, so it is chosen here, and held.
+        let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        held.set_reuse_address(true).unwrap();
+        held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = held.local_addr().unwrap().as_socket().unwrap();
         let process = Command::new("sh")
             .args(["-c", "ulimit -n 12; exec \"$@\"", "sh"])
             .arg(example::example("echo"))
@@ -86,7 +92,7 @@ impl Server {
             .stderr(stderr)
             .spawn()
             .unwrap();
-        Self { process, address }
+        Self { process, address, _held: held }
     }
 
     fn connect(&mut self) -> TcpStream {

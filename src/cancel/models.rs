@@ -4,6 +4,34 @@
 use super::*;
 use crate::wake::models::{Payload, Sleeper, model};
 use loom::thread;
+use std::task::Wake;
+
+/// A waker that says whether it was woken.
+struct Told(AtomicBool);
+
+impl Told {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicBool::new(false)))
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits for the token, without being asleep.
+fn register<'a>(token: &'a CancellationToken, told: &Arc<Told>) -> Pin<Box<Cancelled<'a>>> {
+    let mut waiting = Box::pin(token.cancelled());
+    let waker = Waker::from(told.clone());
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    waiting
+}
 
 /// Waits as a task does, asleep between polls.
 fn wait(cancelled: &mut Pin<Box<Cancelled<'_>>>, sleeper: &Sleeper) {
@@ -138,6 +166,62 @@ fn two_cancel_above_and_below() {
         wait(&mut waiting, &sleeper);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(root.is_cancelled());
+    });
+}
+
+#[test]
+fn when_a_cancel_returns_it_has_woken_whoever_waited_for_what_it_cancelled() {
+    model(|| {
+        let root = CancellationToken::new();
+        let (here, abroad) = (root.child_token(), root.child_token());
+        let (told_here, told_abroad) = (Told::new(), Told::new());
+        let waiting = [register(&here, &told_here), register(&abroad, &told_abroad)];
+        let (remote, told) = (abroad.clone(), told_abroad.clone());
+        let thread = thread::spawn(move || {
+            remote.cancel();
+            assert!(told.get(), "its own waiter is in the hands of another thread");
+        });
+        here.cancel();
+        assert!(told_here.get(), "its own waiter is in the hands of another thread");
+        thread.join().unwrap();
+        drop(waiting);
+        assert_eq!(sizes(&root), (3, 0));
+    });
+}
+
+#[test]
+fn whoever_repeats_a_cancel_takes_no_waiter_out_of_its_hands() {
+    model(|| {
+        let token = CancellationToken::new();
+        let told = Told::new();
+        let waiting = register(&token, &told);
+        let remote = token.clone();
+        let thread = thread::spawn(move || {
+            if remote.is_cancelled() {
+                remote.cancel();
+            }
+        });
+        token.cancel();
+        assert!(told.get(), "its waiter is in the hands of another thread");
+        thread.join().unwrap();
+        drop(waiting);
+    });
+}
+
+#[test]
+fn a_waiter_leaves_while_two_threads_cancel() {
+    model(|| {
+        let root = CancellationToken::new();
+        let child = root.child_token();
+        let (above, below) = (Told::new(), Told::new());
+        let (staying, leaving) = (register(&root, &above), register(&child, &below));
+        let threads =
+            [root.clone(), child.clone()].map(|token| thread::spawn(move || token.cancel()));
+        drop(leaving);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(above.get());
+        drop(staying);
+        assert_eq!(sizes(&root), (2, 0));
     });
 }
 

@@ -1,11 +1,18 @@
 //! Asleep means asleep: who waits for nothing but a deadline or an event makes no call until then.
 
 use crate::simulated::{Event, Kernel, Kind, fd_of, kernel, real_sleeps, simulate};
+use crate::support::waker_fn;
 use futures::FutureExt;
+use futures::future::poll_fn;
 use gondola::net::{TcpListener, TcpStream};
-use gondola::time::{sleep, timeout};
+use gondola::time::{now, sleep, timeout};
 use gondola::{Runtime, batch};
+use std::cell::RefCell;
+use std::future::Future;
 use std::os::fd::FromRawFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Context;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -75,6 +82,50 @@ fn a_deadline_is_counted_from_now_and_not_from_the_last_look() {
             let before = kernel(|kernel| kernel.now());
             sleep(Duration::from_millis(20)).await;
             assert!(kernel(|kernel| kernel.now()) - before >= 20_000_000, "it fired early");
+        });
+    });
+}
+
+#[test]
+fn a_waker_that_takes_its_time_makes_no_other_timer_late() {
+    const MS: Duration = Duration::from_millis(1);
+    let compute = |time: Duration| kernel(|kernel| kernel.compute(time.as_nanos() as u64));
+    let ((), _) = simulate(Kernel::new(), || {
+        gondola::block_on(async {
+            let start = now();
+            let mut root = None;
+            poll_fn(|cx| {
+                root = Some(cx.waker().clone());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            // The first is due while the thread sleeps. The second is due while the first one's
+            // waker computes, so it fires in the look before the next sleep. Its waker computes as
+            // well, and then polls a sleep, right there.
+            let late = Rc::new(RefCell::new(None));
+            let first = waker_fn(move || compute(MS * 5));
+            let second = waker_fn({
+                let late = late.clone();
+                move || {
+                    compute(MS * 50);
+                    let mut polled = Box::pin(sleep(MS * 10));
+                    let cx = &mut Context::from_waker(root.as_ref().expect("it was polled"));
+                    assert!(polled.as_mut().poll(cx).is_pending());
+                    late.replace(Some(polled));
+                }
+            });
+            let (mut early, mut next, mut own) =
+                (pin!(sleep(MS * 10)), pin!(sleep(MS * 12)), pin!(sleep(MS * 70)));
+            assert!(early.as_mut().poll(&mut Context::from_waker(&first)).is_pending());
+            assert!(next.as_mut().poll(&mut Context::from_waker(&second)).is_pending());
+
+            own.as_mut().await;
+            let ended = now() - start;
+            assert!((MS * 70..MS * 71).contains(&ended), "it is late: {ended:?}");
+            let late = late.take().expect("its waker has run");
+            late.await;
+            let ended = now() - start;
+            assert!((MS * 75..MS * 76).contains(&ended), "it is late: {ended:?}");
         });
     });
 }

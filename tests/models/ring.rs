@@ -138,9 +138,8 @@ enum Event {
     Gone(Token),
     Told(usize),
     Joined(usize, Joined),
-    NoReserve,
+    NoReserve(usize),
     Waiting(usize),
-    WaitsForNothing(usize),
     Reserved(usize, String),
     Reentered(bool),
     Turn {
@@ -322,11 +321,9 @@ impl Model {
     }
 
     fn poll_waiter(&mut self, id: usize, place: Option<Place>, whom: Whom) {
-        if self.closed {
-            self.queue.retain(|&other| other != id);
-            return self.log(Event::WaitsForNothing(id));
-        }
         let seat = match place {
+            None if !self.entered => return self.log(Event::NoReserve(id)),
+            None if self.closed => Some(0),
             None => self.free.pop_first(),
             Some(Place::Promised(seat)) => Some(seat),
             Some(Place::Queued(_)) => None,
@@ -396,7 +393,6 @@ impl Model {
                         self.gone(joined);
                     }
                 }
-                Reserve if !self.entered => self.log(Event::NoReserve),
                 Reserve => {
                     let (id, whom) = (self.reserves, whom(self));
                     self.reserves += 1;
@@ -572,7 +568,7 @@ impl Model {
                 keep_first(self, joiner);
             }
         }
-        while let Some(waiter) = self.promise(usize::MAX) {
+        while let Some(waiter) = self.promise(0) {
             keep_first(self, waiter);
         }
         result
@@ -716,7 +712,7 @@ impl World {
 
     fn poll_waiter(&self, id: usize, mut waiter: Pin<Box<Reserve>>, waker: &Waker) {
         match quietly(|| waiter.as_mut().poll(&mut Context::from_waker(waker))) {
-            Err(_) => log(Event::WaitsForNothing(id)),
+            Err(_) => log(Event::NoReserve(id)),
             Ok(Poll::Pending) => {
                 self.waiters.borrow_mut().push((id, waiter));
                 log(Event::Waiting(id));
@@ -780,13 +776,10 @@ impl World {
                     let handle = take(&mut self.handles.borrow_mut(), n);
                     handle.into_iter().for_each(|(_, handle)| handle.detach());
                 }
-                Reserve => match quietly(reserve) {
-                    Err(_) => log(Event::NoReserve),
-                    Ok(waiter) => {
-                        let id = self.reserves.replace(self.reserves.get() + 1);
-                        self.poll_waiter(id, Box::pin(waiter), &self.waker(own, how));
-                    }
-                },
+                Reserve => {
+                    let id = self.reserves.replace(self.reserves.get() + 1);
+                    self.poll_waiter(id, Box::pin(reserve()), &self.waker(own, how));
+                }
                 PollWaiter => {
                     let waiter = take(&mut self.waiters.borrow_mut(), n);
                     let Some((id, waiter)) = waiter else { continue };

@@ -36,7 +36,7 @@ enum When {
 enum What {
     Sleep,
     Timeout,
-    /// Of this period. Its first tick is due at once.
+    /// Of this period. Its first tick waits for nothing.
     Interval(Duration),
 }
 
@@ -60,7 +60,7 @@ struct Scripted;
 
 enum Real {
     Sleep(Sleep),
-    Interval { ticks: Interval, start: u64, period: Duration },
+    Interval { ticks: Interval, start: u64, period: Duration, ticked: bool },
     Timeout { timeout: Pin<Box<Timeout<Inner>>>, inner: Rc<Cell<Progress>>, over: bool },
 }
 
@@ -236,7 +236,7 @@ impl World {
             (What::Timeout, When::After(after)) => limited(timeout(after, Inner(inner.clone()))),
             (What::Timeout, When::At(at)) => limited(timeout_at(self.at(at), Inner(inner.clone()))),
             (What::Interval(period), _) => {
-                Real::Interval { ticks: interval(period), start: present, period }
+                Real::Interval { ticks: interval(period), start: present, period, ticked: false }
             }
         };
         if let (Real::Sleep(sleep), Some(deadline)) = (&real, deadline) {
@@ -260,7 +260,8 @@ impl World {
         let over = matches!(real, Real::Timeout { over: true, .. });
         let finished =
             matches!(&real, Real::Timeout { inner, .. } if inner.get() == Progress::Ready);
-        let ready = !over && (finished || state.sleep(slot, here));
+        let at_once = finished || matches!(real, Real::Interval { ticked: false, .. });
+        let ready = !over && (at_once || state.sleep(slot, here));
         let (due, present) = (state.slots[slot].deadline, state.sides[here].now);
         digest(&mut state.sum, (slot, ready));
         drop(state);
@@ -289,12 +290,13 @@ impl World {
         }
 
         let mut state = self.state.borrow_mut();
-        if let (Real::Interval { start, period, .. }, true) = (&real, ready) {
+        if let (Real::Interval { start, period, ticked, .. }, true) = (&mut real, ready) {
+            *ticked = true;
             let next = match u64::try_from(period.as_nanos()) {
                 Ok(0) => Some(present),
                 // The first on the grid that is not over.
                 Ok(period) => {
-                    later(present - (present - start) % period, Duration::from_nanos(period))
+                    later(present - (present - *start) % period, Duration::from_nanos(period))
                 }
                 Err(_) => None,
             };

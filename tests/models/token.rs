@@ -402,11 +402,11 @@ impl World {
         let Some(mut future) = waiter.future.take() else { return };
         let (told, runs, node) = (waiter.told.clone(), waiter.runs, waiter.node);
         let expected = match told.seen.get() {
-            Seen::Pending if runs && told.finish.get() => Seen::Finished,
             Seen::Pending if state.nodes[node].cancelled => {
                 state.leave(place);
                 Seen::Cancelled
             }
+            Seen::Pending if runs && told.finish.get() => Seen::Finished,
             Seen::Pending => {
                 let waiter = state.waiters[place].as_mut().expect("as above");
                 (waiter.waiting, waiter.generation) = (true, generation);
