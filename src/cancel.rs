@@ -326,9 +326,13 @@ impl CancellationToken {
     /// assert!(child.is_cancelled());
     /// ```
     #[must_use]
+    #[inline]
     pub fn is_cancelled(&self) -> bool {
-        self.tree.touched.load(Ordering::Relaxed)
-            && self.tree.lock().node(self.node).cancelled_by.is_some()
+        self.tree.touched.load(Ordering::Relaxed) && self.is_node_cancelled()
+    }
+
+    fn is_node_cancelled(&self) -> bool {
+        self.tree.lock().node(self.node).cancelled_by.is_some()
     }
 
     /// Waits until this token is cancelled. Ready at once if it is.
@@ -375,6 +379,11 @@ impl CancellationToken {
     /// ```
     pub fn run_until_cancelled<F: Future>(&self, future: F) -> RunUntilCancelled<'_, F> {
         RunUntilCancelled { future: Some(future), cancelled: self.cancelled() }
+    }
+
+    fn forget_waiter(&self, key: u32) {
+        let left = self.tree.lock().remove_waiter(self.node, key);
+        drop(left);
     }
 
     /// A guard that cancels this token when it is dropped.
@@ -461,10 +470,11 @@ impl Wait {
         }
     }
 
+    #[inline]
     pub(crate) fn leave(&mut self, token: &CancellationToken) {
-        let Some(key) = self.key.take() else { return };
-        let left = token.tree.lock().remove_waiter(token.node, key);
-        drop(left);
+        if let Some(key) = self.key.take() {
+            token.forget_waiter(key);
+        }
     }
 }
 

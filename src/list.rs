@@ -57,10 +57,15 @@ impl<T> Nodes<T> {
     /// Takes the first node out of its queue; it keeps its key and its value.
     pub(crate) fn unlink_front(&mut self, list: &mut List) -> Option<u32> {
         let key = list.head;
-        (key != NIL).then(|| {
-            self.unlink(list, key);
-            key
-        })
+        if key == NIL {
+            return None;
+        }
+        list.head = self.0[key].next;
+        match list.head {
+            NIL => list.tail = NIL,
+            next => self.0[next].prev = NIL,
+        }
+        Some(key)
     }
 
     /// Takes a node out of `list`, the queue that it is in.
