@@ -14,6 +14,7 @@ mod sync;
 mod sys;
 
 mod bell; // 1
+mod outputs;
 mod slots;
 mod task_box;
 mod wake;

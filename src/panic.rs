@@ -56,6 +56,30 @@ impl Contained {
     }
 }
 
+/// A value that is kept while something else may panic. If that happens, it is dropped, and a panic
+/// of its destructor is contained: a second one would abort the process.
+pub(crate) struct Kept<T>(Option<T>);
+
+impl<T> Kept<T> {
+    #[inline(always)]
+    pub(crate) fn during(value: T, f: impl FnOnce()) -> T {
+        let mut kept = Self(Some(value));
+        f();
+        kept.0.take().expect("it is there until it is taken here, or dropped")
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(value) = self.0.take() {
+            let mut contained = Contained::default();
+            contained.drop(value);
+            contained.forget();
+        }
+    }
+}
+
 /// Drops a panic's payload, whose own destructor may panic, once.
 pub(crate) fn dispose(payload: Payload) {
     if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

@@ -10,7 +10,7 @@
 //! User code (poll, drop) runs while the batch is borrowed; but nothing that it can reach leads
 //! here, for wakers name only the shared block.
 
-use crate::panic::Contained;
+use crate::panic::{Contained, Kept};
 use std::future::Future;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -114,10 +114,11 @@ impl<F> Slots<F> {
         let Poll::Ready(output) = future.poll(cx) else { return Poll::Pending };
         slot.state = !std::mem::replace(&mut self.vacant, at);
         self.taken -= 1;
-        // SAFETY: the slot was taken until just now: its future is alive, and dropped once
-        // (invariant 1).
-        unsafe { slot.future.assume_init_drop() };
-        Poll::Ready(output)
+        Poll::Ready(Kept::during(output, || {
+            // SAFETY: the slot was taken until just now: its future is alive, and dropped once
+            // (invariant 1).
+            unsafe { slot.future.assume_init_drop() };
+        }))
     }
 
     /// Drops the future in a slot, if there is one, and tells whose it is.

@@ -58,6 +58,29 @@ fn waits(mut times: u32) -> impl Future<Output = ()> {
 }
 
 #[test]
+fn a_map_takes_the_memory_of_its_result_and_a_bit_for_each_output() {
+    const ITEMS: usize = 100_000;
+    type Output = [u64; 7];
+    fn peak(allocations: usize, f: impl FnOnce() -> Vec<Output>) {
+        let (count, peak, outputs) = measured(f);
+        assert!((0..ITEMS).all(|item| outputs[item] == [item as u64; 7]));
+        let result = ITEMS * size_of::<Output>();
+        assert!(count <= allocations, "{count} allocations");
+        assert!(peak <= result + ITEMS / 8 + 4_000, "{peak} bytes for a result of {result}");
+    }
+    let run = |item: usize| async move {
+        waits(item as u32 % 3).await;
+        [item as u64; 7]
+    };
+    let batch = || batch(0..ITEMS).limit(8);
+    futures::executor::block_on(async {}); // what it allocates once
+    // Slots, wakers, outputs and bits.
+    peak(4, || futures::executor::block_on(batch().map(run)).unwrap());
+    let fallible = |item| async move { Ok::<_, ()>(run(item).await) };
+    peak(4, || futures::executor::block_on(batch().try_map(fallible)).unwrap());
+}
+
+#[test]
 fn nothing_is_allocated_once_warm() {
     // A batch: two allocations, however many items, and the same peak.
     let run = |items: u64, k: usize| {

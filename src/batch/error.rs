@@ -220,8 +220,7 @@ impl<I, E, P> BatchError<I, E, P> {
             && !self.errors.iter().any(|failed| failed.index == index)
     }
 
-    /// What is told of it: all but the error of the first item.
-    fn tell(&self) -> Told {
+    pub(super) fn tell(&self) -> Told {
         Told {
             kind: self.kind,
             index: self.index(),
@@ -268,8 +267,9 @@ struct Failure<C> {
     cause: Option<C>,
 }
 
-#[derive(Clone, Copy)]
-struct Told {
+/// What is told of a record: all but the error of its first item.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
     kind: ErrorKind,
     index: Option<usize>,
     completed: usize,
@@ -278,25 +278,33 @@ struct Told {
 }
 
 impl Told {
-    fn fmt(self, f: &mut fmt::Formatter<'_>, cause: Option<&Dyn>) -> fmt::Result {
+    /// With the chain of `cause`, if it is what ended the batch.
+    fn fmt(self, f: &mut fmt::Formatter<'_>, mut cause: Option<&Dyn>) -> fmt::Result {
         match (self.kind, self.index) {
             (ErrorKind::ZeroLimit, _) => return f.write_str("the limit of the batch is zero"),
             (ErrorKind::LimitTooLarge { max }, _) => {
                 return write!(f, "the limit of the batch is above {max}");
             }
-            (ErrorKind::Item, Some(index)) => write!(f, "item {index} failed")?,
             (ErrorKind::TooManyItems { max }, _) => write!(f, "the batch ended after {max} items")?,
-            _ => f.write_str("the batch was cancelled")?,
-        }
-        if self.kind == ErrorKind::Item {
-            let mut cause = cause;
-            while let Some(error) = cause {
-                write!(f, ": {error}")?;
-                cause = error.source();
+            (ErrorKind::Item, Some(index)) => {
+                write!(f, "item {index} failed")?;
+                while let Some(error) = cause {
+                    write!(f, ": {error}")?;
+                    cause = error.source();
+                }
+            }
+            (ErrorKind::Cancelled | ErrorKind::Item, _) => {
+                f.write_str("the batch was cancelled")?
             }
         }
         let Self { completed, failed, cut_off, .. } = self;
         write!(f, " ({completed} completed, {failed} failed, {cut_off} cut off in flight)")
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Told::fmt(*self, f, None)
     }
 }
 

@@ -43,6 +43,8 @@
 //! the errors, and what a verb collects.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "anyhow")]
+mod anyhow;
 mod error;
 mod run;
 mod verbs;

@@ -433,3 +433,28 @@ impl<I, F, Fut: Future, V: Verb<Fut::Output>> fmt::Debug for Run<I, F, Fut, V> {
         debug.finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, target_pointer_width = "32"))]
+mod tests {
+    use super::*;
+    use crate::batch;
+    use std::task::Waker;
+
+    #[test]
+    fn when_there_are_no_more_indices_the_record_says_so() {
+        let mut run = batch(0_u64..).limit(3).for_each(async |_| crate::yield_now().await);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut run).poll(cx).is_pending());
+        // Counting up to here would take minutes.
+        let Stage::Turning(turning) = &mut run.stage else { panic!("it is turning") };
+        let pulled = std::mem::replace(&mut turning.feed.pulled, MAX_ITEMS - 2);
+        let record = loop {
+            if let Poll::Ready(result) = Pin::new(&mut run).poll(cx) {
+                break result.unwrap_err();
+            }
+        };
+        assert_eq!(record.kind, ErrorKind::TooManyItems { max: MAX_ITEMS });
+        assert_eq!((record.pulled, record.completed()), (MAX_ITEMS, MAX_ITEMS));
+        assert_eq!(record.rest, pulled as u64 + 2..);
+    }
+}

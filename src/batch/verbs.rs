@@ -1,6 +1,7 @@
 //! What a verb does with the outputs of the items.
 #![forbid(unsafe_code)]
 
+use crate::outputs::Outputs;
 use crate::panic::Contained;
 use std::convert::Infallible;
 use std::fmt;
@@ -119,33 +120,13 @@ impl<E> Verb<Result<(), E>> for ForEach<E> {
 /// assert_eq!(gondola::block_on(run()).unwrap(), [0, 1, 4]);
 /// ```
 pub struct Map<O, E = Infallible> {
-    /// By the index of the item; `None` for one that has not completed.
-    outputs: Vec<Option<O>>,
+    outputs: Outputs<O>,
     error: PhantomData<fn() -> E>,
-}
-
-impl<O, E> Map<O, E> {
-    fn expect(&mut self, items: usize) {
-        // A source that lies gets what it needs, piece by piece.
-        let _ = self.outputs.try_reserve_exact(items);
-    }
-
-    fn put(&mut self, index: usize, output: O) {
-        if self.outputs.len() <= index {
-            self.outputs.resize_with(index + 1, || None);
-        }
-        self.outputs[index] = Some(output);
-    }
-
-    fn whole(self) -> Vec<O> {
-        // In the memory that is there already.
-        self.outputs.into_iter().flatten().collect()
-    }
 }
 
 impl<O, E> Default for Map<O, E> {
     fn default() -> Self {
-        Self { outputs: Vec::new(), error: PhantomData }
+        Self { outputs: Outputs::new(), error: PhantomData }
     }
 }
 
@@ -163,24 +144,24 @@ impl<O> Verb<O> for Map<O> {
     type Whole = Vec<O>;
 
     fn expect(&mut self, items: usize) {
-        Map::expect(self, items);
+        self.outputs.reserve(items);
     }
 
     fn take_in(&mut self, index: usize, output: O) -> Result<(), Infallible> {
-        self.put(index, output);
+        self.outputs.put(index, output);
         Ok(())
     }
 
     fn partial(self) -> Vec<Option<O>> {
-        self.outputs
+        self.outputs.partial()
     }
 
     fn whole(self) -> Vec<O> {
-        Map::whole(self)
+        self.outputs.whole()
     }
 
     fn scrap(self, contained: &mut Contained) {
-        contained.drop_each(self.outputs);
+        contained.drop(self.outputs);
     }
 }
 
@@ -190,23 +171,23 @@ impl<O, E> Verb<Result<O, E>> for Map<O, E> {
     type Whole = Vec<O>;
 
     fn expect(&mut self, items: usize) {
-        Map::expect(self, items);
+        self.outputs.reserve(items);
     }
 
     fn take_in(&mut self, index: usize, output: Result<O, E>) -> Result<(), E> {
-        self.put(index, output?);
+        self.outputs.put(index, output?);
         Ok(())
     }
 
     fn partial(self) -> Vec<Option<O>> {
-        self.outputs
+        self.outputs.partial()
     }
 
     fn whole(self) -> Vec<O> {
-        Map::whole(self)
+        self.outputs.whole()
     }
 
     fn scrap(self, contained: &mut Contained) {
-        contained.drop_each(self.outputs);
+        contained.drop(self.outputs);
     }
 }
