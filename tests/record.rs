@@ -55,7 +55,8 @@ macro_rules! run {
 #[test]
 fn the_question_mark_works_whatever_the_items_error_is_and_though_the_source_borrows() {
     type Sendable = Box<dyn Error + Send + Sync>;
-    let boxed: [fn() -> Result<(), Box<dyn Error>>; 3] = [
+    type Runs<E, const N: usize> = [fn() -> Result<(), E>; N];
+    let boxed: Runs<Box<dyn Error>, 3> = [
         || run!(Outer(refused())),
         || run!(Box::<dyn Error>::from(Outer(refused()))),
         || run!(anyhow::Error::new(refused()).context("service error")),
@@ -67,7 +68,7 @@ fn the_question_mark_works_whatever_the_items_error_is_and_though_the_source_bor
         let mut chain = std::iter::successors(error.source(), |&error| error.source());
         assert!(chain.any(|error| error.downcast_ref::<io::Error>().is_some()));
     }
-    let sendable: [fn() -> Result<(), Sendable>; 3] = [
+    let sendable: Runs<Sendable, 3> = [
         || run!(Outer(refused())),
         || run!(Sendable::from(Outer(refused()))),
         || run!(anyhow::Error::new(refused()).context("service error")),
