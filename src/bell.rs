@@ -9,7 +9,7 @@
 //!             register                            ring
 //!   EMPTY, FULL ──────▶ REGISTERING               FULL ──▶ FULL|WAKING: takes the waker, EMPTY,
 //!          ▲                 │     │                       then wakes it
-//!          │   FULL: done    │     │ rung          EMPTY ──▶ EMPTY|WAKING ──▶ EMPTY
+//!          │   FULL: done    │     │ sounded          EMPTY ──▶ EMPTY|WAKING ──▶ EMPTY
 //!          ├─────────────────┘     ▼               REGISTERING ──▶ REGISTERING|WAKING: leaves it
 //!          └─ EMPTY: wakes it ── REGISTERING|WAKING        to the one who registers
 //! ```
@@ -21,7 +21,7 @@
 //! # Invariants
 //!
 //! 1. `near`, `armed` and `closed` are touched on the owner's thread only: the block that holds
-//!    this bell sends every other thread to [`Bell::ring`].
+//!    this bell sends every other thread to [`Bell::sound`].
 //! 2. `far` is touched only by who moved `state` to REGISTERING, or set WAKING on EMPTY or FULL,
 //!    until it moves it on.
 //! 3. Only the owner registers, so two never meet in REGISTERING.
@@ -101,9 +101,9 @@ impl ParentBell {
         let old = self.far.with_mut(|far| unsafe { (*far).replace(waker) });
         if self.state.compare_exchange(REGISTERING, FULL, end, Ordering::Acquire).is_err() {
             // SAFETY: whoever rang found REGISTERING and left `far` to this thread.
-            let rung = self.far.with_mut(|far| unsafe { (*far).take() });
+            let sounded = self.far.with_mut(|far| unsafe { (*far).take() });
             self.state.store(EMPTY, Ordering::Release);
-            if let Some(waker) = rung {
+            if let Some(waker) = sounded {
                 waker.wake();
             }
         }
@@ -141,14 +141,14 @@ static VTABLE: RawWakerVTable = vtable::<ParentBell>();
 impl Bell for ParentBell {
     const VTABLE: &'static RawWakerVTable = &VTABLE;
 
-    fn ring(&self) {
+    fn sound(&self) {
         if let Some(waker) = self.take_far() {
             waker.wake();
         }
     }
 
     #[inline(always)]
-    fn heard_locally(&self) {
+    fn hear(&self) {
         if self.armed.get() {
             self.tell_parent();
         }

@@ -37,7 +37,7 @@ impl<T> JoinHandle<T> {
         Self { joint, slot, wakes }
     }
 
-    /// Asks for the task's future to be dropped, within one revolution. Awaiting the handle tells
+    /// Asks for the task's future to be dropped, within one turn. Awaiting the handle tells
     /// when that has happened. A task that has completed already keeps its output. Repeating it
     /// changes nothing.
     ///

@@ -1,28 +1,28 @@
-//! The reactor: mio's poll, a slab of sources, and what is known of their readiness.
+//! The reactor: mio's poll, a slab of watches, and what is known of their readiness.
 //!
-//! Each source is registered once, edge-triggered, for both directions. An edge says that
+//! Each source of events is watched once, edge-triggered, for both directions. An edge says that
 //! something *may* be possible; only the system call knows. So readiness is assumed until a call
 //! says `WouldBlock`, and every operation follows the same rule: try first, wait second.
 //!
 //! # Invariants
 //!
-//! 1. A token is (index, generation), half a word each. A source is deregistered before it is
+//! 1. A token is (index, generation), half a word each. A watch ends before its descriptor is
 //!    closed, and no task runs between the kernel's answer and its dispatch. So a stale token can
 //!    only lie among the events in hand, and its generation tells.
 //! 2. Readiness is cleared by `WouldBlock`, in the poll that got it, on the thread that dispatches
 //!    events: a newer event cannot be erased. A short transfer clears it as well, if
-//!    [`Source::ending`] allows.
+//!    [`Watch::ending`] allows.
 //! 3. One waiter per direction. HUP and ERR wake both.
 //! 4. Events are first all recorded, then their waiters woken from `due`: a waker that panics
 //!    loses no edge, and leaves the rest of `due` to the next look.
 #![forbid(unsafe_code)]
 
 use crate::budget::{EVENTS_PER_ANSWER, PRECISE_BELOW};
+use crate::room::Room;
 use crate::sys::wait_for_events;
 use crate::wake::{Bell, vtable};
 use mio::event::Event;
 use mio::{Events, Interest, Token};
-use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -41,11 +41,11 @@ pub(crate) enum Direction {
 pub(crate) struct Reactor {
     /// None under virtual time, which knows neither sockets nor sleep.
     kernel: Option<RefCell<Kernel>>,
-    sources: RefCell<Slab<Source>>,
+    watches: RefCell<Room<Watch>>,
     generation: Cell<usize>,
-    ticket: Cell<usize>,
+    ticket: Cell<u64>,
     due: RefCell<VecDeque<Waker>>,
-    /// How many sources have left, each of which gave a descriptor back; and who waits for that.
+    /// How many watches have ended, each of which gave a descriptor back; and who waits for that.
     departures: Cell<usize>,
     starving: RefCell<Vec<Waiter>>,
     /// Whether the runtime of this reactor is entered.
@@ -60,7 +60,7 @@ struct Kernel {
     precise: bool,
 }
 
-struct Source {
+struct Watch {
     generation: usize,
     ready: [bool; 2],
     waiters: [Option<Waiter>; 2],
@@ -69,7 +69,7 @@ struct Source {
 }
 
 struct Waiter {
-    ticket: usize,
+    ticket: u64,
     waker: Waker,
 }
 
@@ -81,7 +81,7 @@ static VTABLE: RawWakerVTable = vtable::<ReactorBell>();
 impl Bell for ReactorBell {
     const VTABLE: &'static RawWakerVTable = &VTABLE;
 
-    fn ring(&self) {
+    fn sound(&self) {
         if let Some(Err(error)) = self.0.as_ref().map(mio::Waker::wake) {
             // Swallowed, it would be a task that never wakes.
             panic!("a sleeping runtime could not be woken: {error}");
@@ -89,7 +89,7 @@ impl Bell for ReactorBell {
     }
 
     // A thread that wakes its own tasks is awake.
-    fn heard_locally(&self) {}
+    fn hear(&self) {}
 }
 
 impl Reactor {
@@ -109,7 +109,7 @@ impl Reactor {
         };
         let reactor = Self {
             kernel,
-            sources: RefCell::new(Slab::new()),
+            watches: RefCell::new(Room::new()),
             generation: Cell::new(0),
             ticket: Cell::new(0),
             due: RefCell::new(VecDeque::new()),
@@ -121,10 +121,10 @@ impl Reactor {
     }
 
     fn kernel(&self) -> &RefCell<Kernel> {
-        self.kernel.as_ref().expect("under virtual time there are no sources, and nobody sleeps")
+        self.kernel.as_ref().expect("under virtual time there are no watches, and nobody sleeps")
     }
 
-    /// Registers a source, and assumes `ready` of it until a call says otherwise.
+    /// Begins to watch a descriptor, and assumes `ready` of it until a call says otherwise.
     ///
     /// # Errors
     /// The system's, for example when its watches are used up.
@@ -133,30 +133,29 @@ impl Reactor {
         io: &mut impl mio::event::Source,
         ready: bool,
     ) -> io::Result<Token> {
-        let mut sources = self.sources.borrow_mut();
-        let vacant = sources.vacant_entry();
-        // The largest index is left to the bell's token.
-        if vacant.key() >= (1 << HALF) - 1 {
-            return Err(io::Error::other("the reactor has no more room for sources"));
-        }
+        let mut watches = self.watches.borrow_mut();
         let generation = self.generation.get();
-        let token = Token(generation << HALF | vacant.key());
-        self.kernel().borrow().poll.registry().register(io, token, interest())?;
+        let (ready, waiters) = ([ready; 2], [None, None]);
+        let index = watches.insert(Watch { generation, ready, waiters, ending: false });
+        let token = Token(generation << HALF | index as usize);
+        // The largest index is left to the bell's token.
+        let registered = match (index as usize) < (1 << HALF) - 1 {
+            true => self.kernel().borrow().poll.registry().register(io, token, interest()),
+            false => Err(io::Error::other("the reactor can watch no more descriptors")),
+        };
+        if let Err(error) = registered {
+            watches.remove(index);
+            return Err(error);
+        }
         self.generation.set((generation + 1) & (usize::MAX >> HALF));
-        vacant.insert(Source {
-            generation,
-            ready: [ready; 2],
-            waiters: [None, None],
-            ending: false,
-        });
         Ok(token)
     }
 
-    /// Forgets a source. It is closed after this, not before.
+    /// Ends a watch. Its descriptor is closed after this, not before.
     pub(crate) fn deregister(&self, io: &mut impl mio::event::Source, token: Token) {
         // It can only fail for a descriptor that the user closed behind our back.
         let _ = self.kernel().borrow().poll.registry().deregister(io);
-        let gone = self.sources.borrow_mut().remove(index(token));
+        let gone = self.watches.borrow_mut().remove(index(token));
         debug_assert_eq!(gone.generation, generation(token));
         drop(gone);
         self.departures.set(self.departures.get().wrapping_add(1));
@@ -169,11 +168,11 @@ impl Reactor {
         self.departures.get()
     }
 
-    /// Whether a source has left since there were `seen` departures. If not, `waker` hears of the
+    /// Whether a watch has ended since there were `seen` departures. If not, `waker` hears of the
     /// next one, until [`clear_departure`](Self::clear_departure).
-    pub(crate) fn poll_departure(&self, seen: usize, ticket: usize, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_departure(&self, seen: usize, ticket: u64, waker: &Waker) -> Poll<()> {
         let fresh = Waiter { ticket, waker: waker.clone() };
-        // The clone is foreign code: a source may have left in it.
+        // The clone is foreign code: a watch may have ended in it.
         if self.departures.get() != seen {
             return Poll::Ready(());
         }
@@ -184,22 +183,22 @@ impl Reactor {
     }
 
     /// The waiter `ticket` waits no longer for a departure.
-    pub(crate) fn clear_departure(&self, ticket: usize) {
+    pub(crate) fn clear_departure(&self, ticket: u64) {
         drop(self.take_starving(ticket));
     }
 
-    fn take_starving(&self, ticket: usize) -> Option<Waiter> {
+    fn take_starving(&self, ticket: u64) -> Option<Waiter> {
         let mut starving = self.starving.borrow_mut();
         let at = starving.iter().position(|waiter| waiter.ticket == ticket)?;
         Some(starving.swap_remove(at))
     }
 
     pub(crate) fn is_ready(&self, token: Token, direction: Direction) -> bool {
-        self.sources.borrow()[index(token)].ready[direction as usize]
+        self.watches.borrow()[index(token)].ready[direction as usize]
     }
 
     pub(crate) fn set_ready(&self, token: Token, direction: Direction, ready: bool) {
-        self.sources.borrow_mut()[index(token)].ready[direction as usize] = ready;
+        self.watches.borrow_mut()[index(token)].ready[direction as usize] = ready;
     }
 
     /// After a transfer that filled less than the buffer: on a stream, on epoll, the kernel has no
@@ -207,13 +206,13 @@ impl Reactor {
     /// data and FIN may share one edge, and the FIN must not be lost. Nor after urgent data.
     pub(crate) fn clear_ready_if_short(&self, token: Token, direction: Direction) {
         if cfg!(any(target_os = "linux", target_os = "android")) {
-            let source = &mut self.sources.borrow_mut()[index(token)];
-            source.ready[direction as usize] &= source.ending;
+            let watch = &mut self.watches.borrow_mut()[index(token)];
+            watch.ready[direction as usize] &= watch.ending;
         }
     }
 
     /// Names an operation that has to wait; never reused.
-    pub(crate) fn new_ticket(&self) -> usize {
+    pub(crate) fn new_ticket(&self) -> u64 {
         self.ticket.set(self.ticket.get().wrapping_add(1));
         self.ticket.get()
     }
@@ -226,7 +225,7 @@ impl Reactor {
         &self,
         token: Token,
         direction: Direction,
-        ticket: usize,
+        ticket: u64,
         waker: &Waker,
     ) -> io::Result<()> {
         let (at, direction) = (index(token), direction as usize);
@@ -237,29 +236,29 @@ impl Reactor {
             }
             own => Ok(own.as_ref().is_some_and(|own| own.waker.will_wake(waker))),
         };
-        if check(&self.sources.borrow()[at].waiters[direction])? {
+        if check(&self.watches.borrow()[at].waiters[direction])? {
             return Ok(());
         }
         let fresh = Waiter { ticket, waker: waker.clone() };
-        let mut sources = self.sources.borrow_mut();
-        let place = &mut sources[at].waiters[direction];
+        let mut watches = self.watches.borrow_mut();
+        let place = &mut watches[at].waiters[direction];
         // The clone is foreign code: it may have put another operation there.
         check(place)?;
         let old = place.replace(fresh);
-        drop(sources);
+        drop(watches);
         drop(old);
         Ok(())
     }
 
     /// The operation `ticket` waits no longer.
-    pub(crate) fn clear_waiter(&self, token: Token, direction: Direction, ticket: usize) {
-        let old = self.sources.borrow_mut()[index(token)].waiters[direction as usize]
+    pub(crate) fn clear_waiter(&self, token: Token, direction: Direction, ticket: u64) {
+        let old = self.watches.borrow_mut()[index(token)].waiters[direction as usize]
             .take_if(|waiter| waiter.ticket == ticket);
         drop(old);
     }
 
     /// Not under virtual time, which could not tell when to advance.
-    pub(crate) fn allows_sources(&self) -> bool {
+    pub(crate) fn allows_watches(&self) -> bool {
         self.kernel.is_some()
     }
 
@@ -271,23 +270,23 @@ impl Reactor {
         self.entered.replace(entered)
     }
 
-    pub(crate) fn sources(&self) -> usize {
-        self.sources.borrow().len()
+    pub(crate) fn watches(&self) -> usize {
+        self.watches.borrow().len()
     }
 
     /// Asks the kernel for events, waiting for them at most `timeout` (`None`: for ever), and
     /// records them: whatever had happened at the time of the call is known afterwards. Runs no
-    /// user code. Returns how many events of sources there were.
+    /// user code. Returns how many events of watches there were.
     ///
     /// # Errors
     /// The system's. A signal is none.
     pub(crate) fn wait(&self, mut timeout: Option<Duration>) -> io::Result<usize> {
         let kernel = &mut *self.kernel().borrow_mut();
-        let sources = &mut *self.sources.borrow_mut();
+        let watches = &mut *self.watches.borrow_mut();
         let due = &mut *self.due.borrow_mut();
         let mut count = 0;
-        // One answer may not hold all events. Each source comes once before any comes again.
-        for _ in 0..=sources.len() / EVENTS_PER_ANSWER {
+        // One answer may not hold all events. Each watch comes once before any comes again.
+        for _ in 0..=watches.len() / EVENTS_PER_ANSWER {
             while let Err(error) = kernel.ask(timeout) {
                 if error.kind() != io::ErrorKind::Interrupted {
                     return Err(error);
@@ -297,9 +296,11 @@ impl Reactor {
                 timeout = Some(Duration::ZERO);
             }
             for event in kernel.events.iter().filter(|event| event.token() != BELL) {
-                let source = sources.get_mut(index(event.token()));
-                if let Some(source) = source.filter(|s| s.generation == generation(event.token())) {
-                    source.record(event, due);
+                let watch = watches.get_mut(index(event.token()));
+                if let Some(watch) =
+                    watch.filter(|watch| watch.generation == generation(event.token()))
+                {
+                    watch.record(event, due);
                     count += 1;
                 }
             }
@@ -351,7 +352,7 @@ impl Kernel {
     }
 }
 
-impl Source {
+impl Watch {
     fn record(&mut self, event: &Event, due: &mut VecDeque<Waker>) {
         let ended = event.is_error() || (event.is_read_closed() && event.is_write_closed());
         self.ending |=
@@ -378,8 +379,8 @@ fn interest() -> Interest {
     both
 }
 
-fn index(token: Token) -> usize {
-    token.0 & (usize::MAX >> HALF)
+fn index(token: Token) -> u32 {
+    (token.0 & (usize::MAX >> HALF)) as u32
 }
 
 fn generation(token: Token) -> usize {

@@ -1,12 +1,12 @@
-//! The ring: a fixed number of seats for tasks, and the queue of those who wait for one.
+//! The ring: a fixed number of slots for tasks, and the queue of those who wait for one.
 //!
 //! # Invariants
 //!
-//! 1. A seat is free (its bit in `free`), promised (to a [`Waiting`] or a reservation), or taken
-//!    (a task lives in it). `taken` counts the seats that are not free.
-//! 2. Seats are free only while nobody waits: a seat given up passes to the first in the queue.
-//! 3. A vacant seat keeps its last box, so that the next task that fits allocates nothing.
-//! 4. A task is out of its seat while it is polled or dropped: user code may call anything here.
+//! 1. A slot is free (its bit in `free`), promised (to a [`Waiting`] or a reservation), or taken
+//!    (a task lives in it). `taken` counts the slots that are not free.
+//! 2. Slots are free only while nobody waits: a slot given up passes to the first in the queue.
+//! 3. A vacant slot keeps its last box, so that the next task that fits allocates nothing.
+//! 4. A task is out of its slot while it is polled or dropped: user code may call anything here.
 //! 5. After `close`, nothing is placed any more.
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,7 @@ use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 pub(crate) struct Ring {
-    seats: Box<[Cell<Option<TaskBox>>]>,
+    slots: Box<[Cell<Option<TaskBox>>]>,
     free: BitSet,
     taken: Cell<usize>,
     queue: RefCell<Queue>,
@@ -39,7 +39,7 @@ enum Waiting {
 impl Ring {
     pub(crate) fn new(slots: usize) -> Self {
         Self {
-            seats: (0..slots).map(|_| Cell::new(None)).collect(),
+            slots: (0..slots).map(|_| Cell::new(None)).collect(),
             free: BitSet::full(slots),
             taken: Cell::new(0),
             queue: RefCell::new(Queue { nodes: Nodes::new(), waiting: List::new() }),
@@ -47,8 +47,8 @@ impl Ring {
         }
     }
 
-    pub(crate) fn slots(&self) -> usize {
-        self.seats.len()
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
     }
 
     pub(crate) fn taken(&self) -> usize {
@@ -63,29 +63,29 @@ impl Ring {
         self.closed.get()
     }
 
-    /// Takes a free seat, which the caller fills or gives up.
+    /// Takes a free slot, which the caller fills or gives up.
     pub(crate) fn try_take(&self) -> Option<usize> {
         if self.closed.get() {
             return None;
         }
-        let seat = self.free.pop_first()?;
+        let slot = self.free.pop_first()?;
         self.taken.set(self.taken.get() + 1);
-        Some(seat)
+        Some(slot)
     }
 
-    /// Waits for a seat, first come, first served. `key` is the caller's place in the queue; who
+    /// Waits for a slot, first come, first served. `key` is the caller's place in the queue; who
     /// stops polling calls [`leave`](Self::leave) with it.
     pub(crate) fn poll_take(&self, key: &mut Option<u32>, waker: &Waker) -> Poll<usize> {
-        // Nothing is placed any more once it is closed: nobody waits, and any seat will do.
+        // Nothing is placed any more once it is closed: nobody waits, and any slot will do.
         let take = || if self.closed.get() { Some(0) } else { self.try_take() };
         let Some(at) = *key else {
-            if let Some(seat) = take() {
-                return Poll::Ready(seat);
+            if let Some(slot) = take() {
+                return Poll::Ready(slot);
             }
             let mine = Waiting::For(waker.clone());
-            // The clone is foreign code too: it may have freed a seat.
-            if let Some(seat) = take() {
-                return Poll::Ready(seat);
+            // The clone is foreign code too: it may have freed a slot.
+            if let Some(slot) = take() {
+                return Poll::Ready(slot);
             }
             let queue = &mut *self.queue.borrow_mut();
             *key = Some(queue.nodes.push_back(&mut queue.waiting, mine));
@@ -93,11 +93,11 @@ impl Ring {
         };
         let mut queue = self.queue.borrow_mut();
         let stale = match queue.nodes.get_mut(at) {
-            Waiting::Promised(seat) => {
-                let seat = *seat;
+            Waiting::Promised(slot) => {
+                let slot = *slot;
                 queue.nodes.remove(at);
                 *key = None;
-                return Poll::Ready(seat);
+                return Poll::Ready(slot);
             }
             Waiting::For(old) => !old.will_wake(waker),
         };
@@ -111,7 +111,7 @@ impl Ring {
                     drop(queue);
                     drop(old);
                 }
-                // The clone itself freed a seat: take it at the next poll.
+                // The clone itself freed a slot: take it at the next poll.
                 Waiting::Promised(_) => {
                     drop(queue);
                     fresh.wake();
@@ -121,7 +121,7 @@ impl Ring {
         Poll::Pending
     }
 
-    /// Gives up a place in the queue, or passes on the seat that it was promised.
+    /// Gives up a place in the queue, or passes on the slot that it was promised.
     pub(crate) fn leave(&self, key: u32) {
         let mut queue = self.queue.borrow_mut();
         let queue_ref = &mut *queue;
@@ -132,50 +132,50 @@ impl Ring {
         drop(queue);
         match left {
             Waiting::For(waker) => drop(waker),
-            Waiting::Promised(seat) => self.give_up(seat),
+            Waiting::Promised(slot) => self.give_up(slot),
         }
     }
 
-    /// Promises a seat to the first in the queue.
-    fn promise(&self, seat: usize) -> Option<Waker> {
+    /// Promises a slot to the first in the queue.
+    fn promise(&self, slot: usize) -> Option<Waker> {
         let queue = &mut *self.queue.borrow_mut();
         let key = queue.nodes.unlink_front(&mut queue.waiting)?;
-        match std::mem::replace(queue.nodes.get_mut(key), Waiting::Promised(seat)) {
+        match std::mem::replace(queue.nodes.get_mut(key), Waiting::Promised(slot)) {
             Waiting::For(waker) => Some(waker),
-            Waiting::Promised(_) => unreachable!("who was promised a seat has left the queue"),
+            Waiting::Promised(_) => unreachable!("who was promised a slot has left the queue"),
         }
     }
 
-    /// A seat is vacant again: the first in the queue gets it.
-    pub(crate) fn give_up(&self, seat: usize) {
+    /// A slot is vacant again: the first in the queue gets it.
+    pub(crate) fn give_up(&self, slot: usize) {
         if self.closed.get() {
             return;
         }
-        match self.promise(seat) {
+        match self.promise(slot) {
             Some(waker) => wake_in_passing(waker),
             None => {
-                self.free.insert(seat);
+                self.free.insert(slot);
                 self.taken.set(self.taken.get() - 1);
             }
         }
     }
 
-    /// Places a task in a seat that the caller took; the caller marks it for its first poll.
-    pub(crate) fn place<F>(&self, seat: usize, future: F) -> Joint<F::Output>
+    /// Places a task in a slot that the caller took; the caller marks it for its first poll.
+    pub(crate) fn place<F>(&self, slot: usize, future: F) -> Joint<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
-        let (task, joint) = TaskBox::place(self.seats[seat].take(), future);
+        let (task, joint) = TaskBox::place(self.slots[slot].take(), future);
         // Nobody would poll it after `close`; dropping it tells the handle.
-        self.seats[seat].set((!self.closed.get()).then_some(task));
+        self.slots[slot].set((!self.closed.get()).then_some(task));
         joint
     }
 
-    /// Polls the task in a seat: `None` for a stale wake, which finds nobody there.
+    /// Polls the task in a slot: `None` for a stale wake, which finds nobody there.
     #[inline]
-    pub(crate) fn poll(&self, seat: usize, cx: &mut Context<'_>) -> Option<Poll<()>> {
-        let place = &self.seats[seat];
+    pub(crate) fn poll(&self, slot: usize, cx: &mut Context<'_>) -> Option<Poll<()>> {
+        let place = &self.slots[slot];
         let task = place.take()?;
         let poll = task.poll(cx);
         if poll != Some(Poll::Ready(())) {
@@ -185,19 +185,19 @@ impl Ring {
         // Foreign wakers come last, the joiner's even if another one panics.
         let _joiner = task.take_joiner();
         place.set(Some(task));
-        self.give_up(seat);
+        self.give_up(slot);
         poll
     }
 
-    /// Drops every task, in seat order; from now on nothing is placed.
+    /// Drops every task, in slot order; from now on nothing is placed.
     pub(crate) fn close(&self) {
         self.closed.set(true);
         let mut contained = Contained::default();
-        for seat in &self.seats {
-            // Out of its seat first: the drop may call anything.
-            contained.drop(seat.take());
+        for slot in &self.slots {
+            // Out of its slot first: the drop may call anything.
+            contained.drop(slot.take());
         }
-        // Who still waits for a seat, under another executor, learns that there will be none.
+        // Who still waits for a slot, under another executor, learns that there will be none.
         while let Some(waker) = self.promise(0) {
             contained.run(|| waker.wake());
         }

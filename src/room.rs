@@ -51,6 +51,10 @@ impl<T> Room<T> {
         key
     }
 
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
+        self.slab.get_mut(key as usize)
+    }
+
     #[inline]
     pub(crate) fn remove(&mut self, key: u32) -> T {
         let value = self.slab.remove(key as usize);

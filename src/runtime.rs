@@ -7,7 +7,7 @@ use crate::context;
 use crate::error::SlotsOutOfRange;
 use crate::reactor::Reactor;
 use crate::ring::Ring;
-use crate::sched::{Core, Turn, drive, revolution};
+use crate::sched::{Core, Turn, drive, turn};
 use crate::timer::Timers;
 use crate::wake::Wakes;
 use std::cell::Cell;
@@ -132,14 +132,14 @@ impl Runtime {
         let mut output = None;
         let root =
             pin!(poll_fn(|cx| { future.as_mut().poll(cx).map(|value| output = Some(value)) }));
-        core.wakes.mark(core.ring.slots());
+        core.wakes.mark(core.ring.len());
         if let Err(error) = drive(core, root) {
             panic!("the reactor failed: {error}");
         }
         output.expect("it is driven until the root future is ready")
     }
 
-    /// One revolution, without sleeping: polls each ready task once. If nobody is ready then, or
+    /// One turn, without sleeping: polls each ready task once. If nobody is ready then, or
     /// 128 polls and operations after the last time, it also looks at I/O and timers. For tests, for
     /// teaching, and for a runtime that is a guest in another loop. Virtual time stands still.
     ///
@@ -159,7 +159,7 @@ impl Runtime {
     #[track_caller]
     pub fn turn(&mut self) -> io::Result<Turn> {
         let _entered = self.enter();
-        revolution(&self.core, &mut None, false)
+        turn(&self.core, &mut None, false)
     }
 
     #[track_caller]
@@ -184,10 +184,10 @@ impl Drop for Runtime {
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime")
-            .field("slots", &self.core.ring.slots())
+            .field("slots", &self.core.ring.len())
             .field("taken", &self.core.ring.taken())
             .field("timers", &self.core.timers.len())
-            .field("sources", &self.core.reactor.sources())
+            .field("watches", &self.core.reactor.watches())
             .finish_non_exhaustive()
     }
 }
@@ -271,7 +271,7 @@ impl Builder {
         }
         let (reactor, bell) = Reactor::new(virtual_time)?;
         let core = Core {
-            // One tag more than slots: the root future's.
+            // One slot more than slots: the root future's.
             wakes: Rc::new(Wakes::new(slots + 1, bell)),
             ring: Rc::new(Ring::new(slots)),
             timers: Rc::new(Timers::new(Clock::new(virtual_time))),

@@ -1,4 +1,4 @@
-//! The revolution: the whole scheduling policy, in one function.
+//! The turn: the whole scheduling policy, in one function.
 #![forbid(unsafe_code)]
 
 use crate::budget::{self, STEPS};
@@ -26,7 +26,7 @@ pub(crate) struct Core {
     pub(crate) number: u32,
 }
 
-/// What one revolution did.
+/// What one turn did.
 ///
 /// ```
 /// use gondola::{Runtime, yield_now};
@@ -58,11 +58,11 @@ pub struct Turn {
 
 pub(crate) type Root<'a> = Pin<&'a mut dyn Future<Output = ()>>;
 
-/// Revolutions until the root future is ready.
+/// Turns until the root future is ready.
 pub(crate) fn drive(core: &Core, root: Root<'_>) -> io::Result<()> {
     let mut root = Some(root);
     while root.is_some() {
-        revolution(core, &mut root, true)?;
+        turn(core, &mut root, true)?;
     }
     Ok(())
 }
@@ -70,20 +70,16 @@ pub(crate) fn drive(core: &Core, root: Root<'_>) -> io::Result<()> {
 /// One turn of the wheel. With `sleep`, it waits at its end while there is nothing to do. A root
 /// future that is ready is taken out.
 #[inline(always)]
-pub(crate) fn revolution(
-    core: &Core,
-    root: &mut Option<Root<'_>>,
-    sleep: bool,
-) -> io::Result<Turn> {
+pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io::Result<Turn> {
     let Core { wakes, ring, timers, reactor, looked_at, .. } = core;
     let mut turn = Turn { woken_outside: wakes.drain(), ..Turn::default() };
 
-    // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next revolution.
-    for (slot, waker) in wakes.turn() {
+    // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next turn.
+    for (slot, waker) in wakes.begin_turn() {
         budget::refill();
         let cx = &mut Context::from_waker(&waker);
         let poll = match root {
-            _ if slot < ring.slots() => ring.poll(slot, cx),
+            _ if slot < ring.len() => ring.poll(slot, cx),
             Some(future) => {
                 let poll = future.as_mut().poll(cx);
                 *root = root.take().filter(|_| poll.is_pending());
@@ -111,7 +107,7 @@ pub(crate) fn revolution(
         let next = timers.next();
         let due = next.is_some_and(|(_, wait)| wait.is_zero());
         // 3. Sleep, if nobody can run: from the clock to the wait no user code runs.
-        if sleep && !due && !wakes.any_ready() && wakes.park() {
+        if sleep && !due && !wakes.any_ready() && wakes.fall_asleep() {
             match next {
                 Some((deadline, _)) if timers.clock.is_virtual() => {
                     timers.clock.advance_to(deadline);
@@ -119,7 +115,7 @@ pub(crate) fn revolution(
                 None if timers.clock.is_virtual() => deadlock(core),
                 next => turn.events = reactor.wait(next.map(|(_, wait)| wait))?,
             }
-        } else if reactor.sources() > 0 {
+        } else if reactor.watches() > 0 {
             turn.events = reactor.wait(Some(Duration::ZERO))?;
         }
         turn.fired = timers.fire_due();
@@ -130,7 +126,7 @@ pub(crate) fn revolution(
 }
 
 fn deadlock(core: &Core) -> ! {
-    let (slots, taken, waiting) = (core.ring.slots(), core.ring.taken(), core.ring.waiting());
+    let (slots, taken, waiting) = (core.ring.len(), core.ring.taken(), core.ring.waiting());
     if taken == slots && waiting > 0 {
         panic!("deadlock: all {slots} slots are taken, and {waiting} tasks wait for a slot");
     }

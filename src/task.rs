@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// Places a future in a free slot of the current runtime; it is polled in the next revolution.
+/// Places a future in a free slot of the current runtime; it is polled in the next turn.
 ///
 /// The future need be neither `Send` nor small: it is moved once, into the slot's memory. Once
 /// that memory is warm, spawning allocates nothing.
@@ -42,22 +42,22 @@ where
         _ => return Err(TrySpawnError::new(future, TrySpawnErrorKind::NoRuntime)),
     };
     match core.ring.try_take() {
-        Some(seat) => Ok(spawn_at(&core, seat, future)),
+        Some(slot) => Ok(spawn_at(&core, slot, future)),
         None => {
-            let slots = core.ring.slots();
+            let slots = core.ring.len();
             Err(TrySpawnError::new(future, TrySpawnErrorKind::Full { slots }))
         }
     }
 }
 
-fn spawn_at<F>(core: &Core, seat: usize, future: F) -> JoinHandle<F::Output>
+fn spawn_at<F>(core: &Core, slot: usize, future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let joint = core.ring.place(seat, future);
-    core.wakes.mark(seat);
-    JoinHandle::new(joint, seat, core.wakes.clone())
+    let joint = core.ring.place(slot, future);
+    core.wakes.mark(slot);
+    JoinHandle::new(joint, slot, core.wakes.clone())
 }
 
 /// Waits for a slot of the current runtime, first come, first served.
@@ -116,7 +116,7 @@ impl Future for Reserve {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot> {
         let Self { core, place } = &mut *self;
         let core = core.get_or_insert_with(|| context::current());
-        core.ring.poll_take(place, cx.waker()).map(|seat| Slot { core: core.clone(), seat })
+        core.ring.poll_take(place, cx.waker()).map(|slot| Slot { core: core.clone(), slot })
     }
 }
 
@@ -145,11 +145,11 @@ impl fmt::Debug for Reserve {
 #[must_use = "a slot that is dropped is given back"]
 pub struct Slot {
     core: Rc<Core>,
-    seat: usize,
+    slot: usize,
 }
 
 impl Slot {
-    /// Places a future in this slot; it is polled in the next revolution.
+    /// Places a future in this slot; it is polled in the next turn.
     ///
     /// If the runtime is gone, the future is dropped and the handle says that it was cancelled.
     ///
@@ -166,31 +166,31 @@ impl Slot {
         F::Output: 'static,
     {
         let core = self.core.clone();
-        let seat = self.into_seat();
-        spawn_at(&core, seat, future)
+        let slot = self.into_index();
+        spawn_at(&core, slot, future)
     }
 
     /// Ends the reservation without giving the slot back.
-    fn into_seat(mut self) -> usize {
-        std::mem::replace(&mut self.seat, usize::MAX)
+    fn into_index(mut self) -> usize {
+        std::mem::replace(&mut self.slot, usize::MAX)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.seat != usize::MAX {
-            self.core.ring.give_up(self.seat);
+        if self.slot != usize::MAX {
+            self.core.ring.give_up(self.slot);
         }
     }
 }
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("index", &self.seat).finish_non_exhaustive()
+        f.debug_struct("Slot").field("index", &self.slot).finish_non_exhaustive()
     }
 }
 
-/// Gives way: this task goes on in the next revolution, like everybody who is ready now.
+/// Gives way: this task goes on in the next turn, like everybody who is ready now.
 ///
 /// After the root future's `yield_now`, each task that was ready has been polled once. Works under
 /// any executor.

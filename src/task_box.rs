@@ -23,11 +23,11 @@
 //! 1. `state` says which field of the union is alive: RUNNING and ABORTING the future, OUTPUT the
 //!    output, PANIC the payload, the others none. It is changed *before* a value is dropped or moved
 //!    out, so no unwinding drops one twice.
-//! 2. Two owners at most: the seat ([`TaskBox`]) and the handle ([`Joint`]), a flag each, both on
+//! 2. Two owners at most: the slot ([`TaskBox`]) and the handle ([`Joint`]), a flag each, both on
 //!    one thread (neither is `Send`). Who clears the last flag frees the memory.
 //! 3. A future is pinned from its placing until its drop: it is never moved, and its memory is
 //!    not reused before.
-//! 4. The seat polls, cancels and reuses; the handle reads. While user code runs (poll, drop, a
+//! 4. The slot polls, cancels and reuses; the handle reads. While user code runs (poll, drop, a
 //!    joiner's wake), no reference into the box is alive, except the future's own.
 //! 5. `vtable` belongs to the type of the present occupant; `capacity` to the allocation.
 
@@ -61,8 +61,8 @@ struct Header {
     size: u32,
     align_log2: u8,
     state: Cell<State>,
-    seated: Cell<bool>,
-    handled: Cell<bool>,
+    in_slot: Cell<bool>,
+    has_handle: Cell<bool>,
 }
 
 #[repr(C)]
@@ -126,7 +126,7 @@ impl<F: Future> Body<F> {
     unsafe fn complete(task: NonNull<Header>, output: Result<F::Output, Payload>) {
         // SAFETY: the caller's promise.
         let stage = unsafe { Self::stage(task) };
-        // SAFETY: header and box are alive; a handle that was dropped meanwhile left it seated.
+        // SAFETY: header and box are alive; a handle that was dropped meanwhile left it in_slot.
         let header = unsafe { task.as_ref() };
         header.state.set(State::Closing);
         // SAFETY: the future is alive, and since CLOSING no longer counted (invariant 1).
@@ -145,7 +145,7 @@ impl<F: Future> Body<F> {
             }
             (Ok(output), Ok(())) => Ok(output),
         };
-        if !header.handled.get() {
+        if !header.has_handle.get() {
             header.state.set(State::Empty);
             return match result {
                 Ok(output) => dispose_of(output),
@@ -199,7 +199,7 @@ fn dispose_of<T>(value: T) {
 fn free_if_last(task: NonNull<Header>) {
     // SAFETY: the caller was an owner until it cleared its flag, so the box is still alive.
     let header = unsafe { task.as_ref() };
-    if header.seated.get() || header.handled.get() {
+    if header.in_slot.get() || header.has_handle.get() {
         return;
     }
     debug_assert_eq!(header.state.get(), State::Empty);
@@ -222,7 +222,7 @@ impl Drop for Joiner {
     }
 }
 
-/// The seat's end of a box.
+/// The slot's end of a box.
 pub(crate) struct TaskBox {
     task: NonNull<Header>,
 }
@@ -235,22 +235,22 @@ impl TaskBox {
         F::Output: 'static,
     {
         let layout = Layout::new::<Body<F>>();
-        let seat = match old.filter(|old| old.fits(layout)) {
-            Some(seat) => seat,
+        let slot = match old.filter(|old| old.fits(layout)) {
+            Some(slot) => slot,
             None => TaskBox::allocate(layout),
         };
-        let header = seat.header();
+        let header = slot.header();
         header.vtable.set(Body::<F>::VTABLE);
-        header.handled.set(true);
+        header.has_handle.set(true);
         // SAFETY: the memory fits `Body<F>`, its stage is not in use (EMPTY), and the header now
         // names this type. The future moves from the argument straight into its place.
         unsafe {
-            let stage = Body::<F>::stage(seat.task);
+            let stage = Body::<F>::stage(slot.task);
             stage.cast::<F>().write(future);
         }
         header.state.set(State::Running);
-        let joint = Joint { task: seat.task, output: PhantomData };
-        (seat, joint)
+        let joint = Joint { task: slot.task, output: PhantomData };
+        (slot, joint)
     }
 
     fn allocate(layout: Layout) -> TaskBox {
@@ -269,15 +269,15 @@ impl TaskBox {
                 size,
                 align_log2,
                 state: Cell::new(State::Empty),
-                seated: Cell::new(true),
-                handled: Cell::new(false),
+                in_slot: Cell::new(true),
+                has_handle: Cell::new(false),
             });
         }
         TaskBox { task }
     }
 
     fn header(&self) -> &Header {
-        // SAFETY: the seat owns the box (invariant 2).
+        // SAFETY: the slot owns the box (invariant 2).
         unsafe { self.task.as_ref() }
     }
 
@@ -287,7 +287,7 @@ impl TaskBox {
 
     fn fits(&self, layout: Layout) -> bool {
         let header = self.header();
-        !header.handled.get()
+        !header.has_handle.get()
             && header.state.get() == State::Empty
             && layout.size() <= header.size as usize
             && layout.align() <= 1 << header.align_log2
@@ -301,7 +301,7 @@ impl TaskBox {
         if header.state.get() == State::Running {
             let poll = header.vtable.get().poll;
             // SAFETY: RUNNING, and the vtable is the occupant's (invariant 5). The ring takes this
-            // out of its seat for the poll, so that it cannot be polled from inside.
+            // out of its slot for the poll, so that it cannot be polled from inside.
             return Some(unsafe { poll(self.task, cx) });
         }
         self.is_alive().then(|| {
@@ -317,9 +317,9 @@ impl TaskBox {
             return;
         }
         let clear = header.vtable.get().clear;
-        // SAFETY: the vtable is the occupant's, and the seat does not call this inside a poll.
+        // SAFETY: the vtable is the occupant's, and the slot does not call this inside a poll.
         unsafe { clear(self.task) };
-        if header.handled.get() {
+        if header.has_handle.get() {
             header.state.set(State::Cancelled);
         }
     }
@@ -334,7 +334,7 @@ impl Drop for TaskBox {
     fn drop(&mut self) {
         self.cancel();
         let _joiner = self.take_joiner();
-        self.header().seated.set(false);
+        self.header().in_slot.set(false);
         free_if_last(self.task);
     }
 }
@@ -356,7 +356,7 @@ impl<T> Joint<T> {
         !matches!(self.header().state.get(), Running | Aborting | Closing)
     }
 
-    /// Asks the seat to drop the future at its next poll. `false`: there is none to drop.
+    /// Asks the slot to drop the future at its next poll. `false`: there is none to drop.
     pub(crate) fn abort(&self) -> bool {
         let header = self.header();
         if header.state.get() == State::Running {
@@ -416,7 +416,7 @@ impl<T> Drop for Joint<T> {
             // SAFETY: the vtable is the occupant's; the future is gone, so this is no poll of it.
             unsafe { clear(self.task) };
         }
-        header.handled.set(false);
+        header.has_handle.set(false);
         free_if_last(self.task);
     }
 }

@@ -3,14 +3,14 @@
 //! ```text
 //!  block (one allocation, reference counted)
 //! ┌─────────────────────────────┬────────┬────────┬─        ┌ page ───────────────────────────┐
-//! │ refs summary │ owner bell … │ page 0 │ page 1 │ …       │ tags 0…63 │ set 0 set 1 │ remote │
+//! │ refs summary │ owner bell … │ page 0 │ page 1 │ …       │ slots 0…63 │ set 0 set 1 │ remote │
 //! └─────────────────────────────┴────────┴────────┴─        └──▲──────────────────────────────┘
 //!                                                              │
 //!                                              Waker { data ───┘, vtable }
 //! ```
 //!
-//! A waker's data pointer is the address of a tag. Pages are aligned, so the address alone says
-//! which page it is (its high bits) and which bit there (its low bits); the tag's byte is never
+//! A waker's data pointer is the address of a slot. Pages are aligned, so the address alone says
+//! which page it is (its high bits) and which bit there (its low bits); the slot's byte is never
 //! read. Waking sets a bit and touches no user data: a waker may outlive its task, its runtime and
 //! its thread.
 //!
@@ -27,18 +27,18 @@
 //! 3. The sets, the local summaries and `waking` are touched by the thread `owner` only, where the
 //!    block was made: `Wakes` is `!Send`, and a waker compares thread identities first. What any
 //!    other thread writes is `refs`, `summary` and the remote words (atomics, on cache lines of
-//!    their own), and what [`Bell::ring`] does.
+//!    their own), and what [`Bell::sound`] does.
 //! 4. A remote wake sets its bit in the remote word, *then* its group's bit in `summary`, both
 //!    with read-modify-writes even where the bit is set already: that is what orders everything
 //!    before the wake before the poll that it causes, and lets the owner see a wake that returned.
-//! 5. The owner sleeps only after moving `summary` from 0 to PARKED in one compare-exchange. So
-//!    a wake before it makes it fail, and the first one after it finds exactly PARKED and rings.
+//! 5. The owner sleeps only after moving `summary` from 0 to ASLEEP in one compare-exchange. So
+//!    a wake before it makes it fail, and the first one after it finds exactly ASLEEP and rings.
 //!
 //! ```text
 //!        waker, abroad                          owner
-//!   word.fetch_or(bit)                     summary: 0 ──CAS──▶ PARKED ──▶ sleep
+//!   word.fetch_or(bit)                     summary: 0 ──CAS──▶ ASLEEP ──▶ sleep
 //!   old = summary.fetch_or(group)             │fails: not 0          ▲
-//!   old == PARKED ? ring the bell ────────────┼──────────────────────┘ wakes
+//!   old == ASLEEP ? ring the bell ────────────┼──────────────────────┘ wakes
 //!                                             ▼
 //!                                     drain: swap(0), then swap each marked word
 //! ```
@@ -56,14 +56,14 @@ use std::ptr::{self, NonNull};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 /// The top bit of `summary`: the owner sleeps, or is about to.
-const PARKED: usize = 1 << (WORD - 1);
+const ASLEEP: usize = 1 << (WORD - 1);
 
 /// What a wake does beyond setting its bit.
 pub(crate) trait Bell: Send + Sync + 'static {
     /// Ends the owner's sleep. Called on a thread other than the owner's, at most once per sleep.
-    fn ring(&self);
+    fn sound(&self);
     /// Hears of a wake on the owner's thread, after its bit was set.
-    fn heard_locally(&self);
+    fn hear(&self);
     /// The vtable of this bell's wakers: [`vtable`], in a static. A constant could be copied,
     /// and equal wakers would not compare equal.
     const VTABLE: &'static RawWakerVTable;
@@ -87,7 +87,7 @@ struct Head<B> {
     /// Which of the two sets wakes go into; a turn walks the other.
     waking: Cell<bool>,
     summaries: [Cell<usize>; 2],
-    tags: usize,
+    slots: usize,
     pages: usize,
     shift: u32,
     /// How many more pages a group has than one: a mask.
@@ -99,11 +99,11 @@ struct Shared {
     summary: AtomicUsize,
 }
 
-/// The tags of one word, and its bits.
+/// The slots of one word, and its bits.
 #[repr(C)]
 struct Page<B> {
     /// Addresses for the wakers, nothing else.
-    tags: Tags,
+    addresses: Addresses,
     head: *const Head<B>,
     /// The bit of the page's group in the summaries.
     group: usize,
@@ -112,19 +112,19 @@ struct Page<B> {
 }
 
 #[repr(C, align(64))]
-struct Tags([u8; WORD]);
-const _: () = assert!(align_of::<Tags>() % WORD == 0);
+struct Addresses([u8; WORD]);
+const _: () = assert!(align_of::<Addresses>() % WORD == 0);
 
 impl<B: Bell> Head<B> {
-    /// The page and the bit of a tag.
+    /// The page and the bit of a slot.
     ///
     /// # Safety
-    /// `data` is a tag of a live block of this type. The result may be used as long as the block
+    /// `data` is a slot of a live block of this type. The result may be used as long as the block
     /// lives.
     #[inline(always)]
     unsafe fn find<'a>(data: *const ()) -> (&'a Page<B>, usize) {
         let page = data.map_addr(|address| address & !(WORD - 1)).cast::<Page<B>>();
-        // SAFETY: tags stand at the start of their page, which is aligned; the pointer has the
+        // SAFETY: slots stand at the start of their page, which is aligned; the pointer has the
         // whole allocation as its provenance (invariant 1), and there is no `&mut` (invariant 2).
         (unsafe { &*page }, 1 << (data.addr() % WORD))
     }
@@ -178,7 +178,7 @@ impl<B: Bell> Head<B> {
         let head = unsafe { Self::of(page) };
         if head.owner == here {
             head.set(page, bit);
-            head.bell.heard_locally();
+            head.bell.hear();
         } else {
             head.wake_remotely(page, bit);
         }
@@ -198,8 +198,8 @@ impl<B: Bell> Head<B> {
     fn wake_remotely(&self, page: &Page<B>, bit: usize) {
         // Invariant 4: this order, and never skipped.
         page.remote.fetch_or(bit, Ordering::Release);
-        if self.shared.summary.fetch_or(page.group, Ordering::AcqRel) == PARKED {
-            self.bell.ring();
+        if self.shared.summary.fetch_or(page.group, Ordering::AcqRel) == ASLEEP {
+            self.bell.sound();
         }
     }
 
@@ -268,12 +268,12 @@ impl Deref for LentWaker<'_> {
 }
 
 impl<B: Bell> Wakes<B> {
-    /// A block with tags `0..tags`, owned by this thread. No bit is set.
-    pub(crate) fn new(tags: usize, bell: B) -> Self {
-        assert!(tags > 0, "a block has at least one tag");
-        let shift = shift_for(words_for(tags));
+    /// A block with slots `0..slots`, owned by this thread. No bit is set.
+    pub(crate) fn new(slots: usize, bell: B) -> Self {
+        assert!(slots > 0, "a block has at least one slot");
+        let shift = shift_for(words_for(slots));
         // Whole groups, so that nobody has to look for the end of the last one.
-        let pages = words_for(tags).next_multiple_of(1 << shift);
+        let pages = words_for(slots).next_multiple_of(1 << shift);
         let layout = Head::<B>::layout(pages);
         // SAFETY: a head is in it, so the size is not zero.
         let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {
@@ -292,7 +292,7 @@ impl<B: Bell> Wakes<B> {
                 owner: thread_id(),
                 waking: Cell::new(false),
                 summaries: [Cell::new(0), Cell::new(0)],
-                tags,
+                slots,
                 pages,
                 shift,
                 more: (1 << shift) - 1,
@@ -300,7 +300,7 @@ impl<B: Bell> Wakes<B> {
             let first = head.add(1).cast::<Page<B>>();
             for page in 0..pages {
                 first.add(page).write(Page {
-                    tags: Tags([0; WORD]),
+                    addresses: Addresses([0; WORD]),
                     head: head.as_ptr(),
                     group: 1 << (page >> shift),
                     sets: [Cell::new(0), Cell::new(0)],
@@ -332,35 +332,35 @@ impl<B: Bell> Wakes<B> {
         &self.head().bell
     }
 
-    /// The waker of a tag.
+    /// The waker of a slot.
     ///
     /// # Safety
-    /// There is such a page, and such a tag in it.
+    /// There is such a page, and such a slot in it.
     #[inline(always)]
     unsafe fn waker(&self, page: usize, bit: usize) -> LentWaker<'_> {
-        // SAFETY: the tag exists, and the pointer comes from the allocation (invariant 1).
+        // SAFETY: the slot exists, and the pointer comes from the allocation (invariant 1).
         let data = unsafe { self.page(page).cast::<u8>().add(bit) };
-        // SAFETY: the vtable's functions take a tag of a live block. The reference it stands on is
+        // SAFETY: the vtable's functions take a slot of a live block. The reference it stands on is
         // this `Wakes`', whose lifetime the result carries, and it is never dropped.
         let waker = unsafe { Waker::new(data.as_ptr().cast(), B::VTABLE) };
         LentWaker { waker: ManuallyDrop::new(waker), block: PhantomData }
     }
 
-    /// Marks a tag as ready, as a wake on this thread does, but tells no bell.
+    /// Marks a slot as ready, as a wake on this thread does, but tells no bell.
     #[inline(always)]
-    pub(crate) fn mark(&self, tag: usize) {
-        assert!(tag < self.head().tags, "no such tag");
-        // SAFETY: there is such a tag, so there is its page.
-        let page = unsafe { self.page(tag / WORD).as_ref() };
-        self.head().set(page, 1 << (tag % WORD));
+    pub(crate) fn mark(&self, slot: usize) {
+        assert!(slot < self.head().slots, "no such slot");
+        // SAFETY: there is such a slot, so there is its page.
+        let page = unsafe { self.page(slot / WORD).as_ref() };
+        self.head().set(page, 1 << (slot % WORD));
     }
 
-    /// The waker of a tag, for a poll that no wake has asked for: the first one.
+    /// The waker of a slot, for a poll that no wake has asked for: the first one.
     #[inline(always)]
-    pub(crate) fn waker_of(&self, tag: usize) -> LentWaker<'_> {
-        assert!(tag < self.head().tags, "no such tag");
-        // SAFETY: there is such a tag, so there is its page.
-        unsafe { self.waker(tag / WORD, tag % WORD) }
+    pub(crate) fn waker_of(&self, slot: usize) -> LentWaker<'_> {
+        assert!(slot < self.head().slots, "no such slot");
+        // SAFETY: there is such a slot, so there is its page.
+        unsafe { self.waker(slot / WORD, slot % WORD) }
     }
 
     /// Whether another thread has woken something since the last [`drain`](Self::drain). A wake
@@ -375,7 +375,7 @@ impl<B: Bell> Wakes<B> {
         self.head().summaries[usize::from(self.head().waking.get())].get() != 0
     }
 
-    /// Takes in what other threads have woken and ends a sleep. Returns how many tags that was.
+    /// Takes in what other threads have woken and ends a sleep. Returns how many slots that was.
     #[inline(always)]
     pub(crate) fn drain(&self) -> usize {
         // A wake that happens before this call is seen even by a relaxed load; any other may as
@@ -391,7 +391,7 @@ impl<B: Bell> Wakes<B> {
     fn take_remote(&self) -> usize {
         let head = self.head();
         let mut count = 0;
-        let groups = head.shared.summary.swap(0, Ordering::AcqRel) & !PARKED;
+        let groups = head.shared.summary.swap(0, Ordering::AcqRel) & !ASLEEP;
         for group in ones(groups) {
             for page in group << head.shift..(group + 1) << head.shift {
                 // SAFETY: only groups that exist are named, and each is whole.
@@ -407,23 +407,23 @@ impl<B: Bell> Wakes<B> {
         count
     }
 
-    /// Begins a turn: what is ready now becomes its snapshot. Wakes from here on, those of tags
+    /// Begins a turn: what is ready now becomes its snapshot. Wakes from here on, those of slots
     /// that are still to come included, go into the other set, and count for the next turn.
     #[inline(always)]
-    pub(crate) fn turn(&self) -> Turn<'_, B> {
+    pub(crate) fn begin_turn(&self) -> Woken<'_, B> {
         let head = self.head();
         let set = head.waking.get();
         head.waking.set(!set);
         let groups = head.summaries[usize::from(set)].replace(0);
-        Turn { wakes: self, set, groups, page: usize::MAX, bits: 0 }
+        Woken { wakes: self, set, groups, page: usize::MAX, bits: 0 }
     }
 
     /// Says that the owner falls asleep. `false`: a remote wake came first; do not.
     #[must_use]
-    pub(crate) fn park(&self) -> bool {
+    pub(crate) fn fall_asleep(&self) -> bool {
         debug_assert!(!self.any_ready(), "nobody sleeps with work at hand");
         let summary = &self.head().shared.summary;
-        summary.compare_exchange(0, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        summary.compare_exchange(0, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     #[cfg(all(test, not(gondola_loom)))]
@@ -432,9 +432,9 @@ impl<B: Bell> Wakes<B> {
     }
 }
 
-/// The tags of one turn, in ascending order, each with its waker. Dropped before its end, because
-/// something unwinds, it leaves the tags that it has not named to the next turn.
-pub(crate) struct Turn<'a, B: Bell> {
+/// The slots of one turn, in ascending order, each with its waker. Dropped before its end, because
+/// something unwinds, it leaves the slots that it has not named to the next turn.
+pub(crate) struct Woken<'a, B: Bell> {
     wakes: &'a Wakes<B>,
     /// Which set is walked.
     set: bool,
@@ -445,7 +445,7 @@ pub(crate) struct Turn<'a, B: Bell> {
     bits: usize,
 }
 
-impl<'a, B: Bell> Iterator for Turn<'a, B> {
+impl<'a, B: Bell> Iterator for Woken<'a, B> {
     type Item = (usize, LentWaker<'a>);
 
     #[inline(always)]
@@ -455,12 +455,12 @@ impl<'a, B: Bell> Iterator for Turn<'a, B> {
         }
         let bit = self.bits.trailing_zeros() as usize;
         self.bits &= self.bits - 1;
-        // SAFETY: only bits of tags are ever set: by their wakers, and by `mark`, which checks.
+        // SAFETY: only bits of slots are ever set: by their wakers, and by `mark`, which checks.
         Some((self.page * WORD + bit, unsafe { self.wakes.waker(self.page, bit) }))
     }
 }
 
-impl<B: Bell> Turn<'_, B> {
+impl<B: Bell> Woken<'_, B> {
     /// Goes to the next page that is not empty, and empties it.
     #[inline(always)]
     fn next_page(&mut self) -> bool {
@@ -499,7 +499,7 @@ impl<B: Bell> Turn<'_, B> {
     }
 }
 
-impl<B: Bell> Drop for Turn<'_, B> {
+impl<B: Bell> Drop for Woken<'_, B> {
     #[inline(always)]
     fn drop(&mut self) {
         if !self.is_done() {
@@ -510,7 +510,7 @@ impl<B: Bell> Drop for Turn<'_, B> {
 
 impl<B: Bell> Drop for Wakes<B> {
     fn drop(&mut self) {
-        // SAFETY: tag 0 exists, and the reference of this `Wakes` is given up once.
+        // SAFETY: slot 0 exists, and the reference of this `Wakes` is given up once.
         unsafe { Head::<B>::release(self.page(0).as_ptr().cast()) };
     }
 }

@@ -177,20 +177,20 @@ fn nothing_begins_after_an_item_that_fails_in_its_first_poll() {
 fn a_line_is_handled_before_the_next_one_is_read() {
     // A source that blocks until its next line is there: the first line must not wait for nine more.
     let (sender, lines) = std::sync::mpsc::channel();
-    let handled = Cell::new(0);
+    let has_handle = Cell::new(0);
     let source = std::iter::from_fn(|| {
-        if handled.get() == 20 {
+        if has_handle.get() == 20 {
             return None;
         }
-        sender.send(handled.get()).unwrap();
+        sender.send(has_handle.get()).unwrap();
         lines.recv().ok()
     });
     let run = batch(source).limit(10).for_each(async |line| {
-        assert_eq!(line, handled.get());
-        handled.set(line + 1);
+        assert_eq!(line, has_handle.get());
+        has_handle.set(line + 1);
     });
     block_on(run).unwrap();
-    assert_eq!(handled.get(), 20);
+    assert_eq!(has_handle.get(), 20);
 }
 
 #[test]

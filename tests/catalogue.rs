@@ -771,7 +771,7 @@ fn b11_wakers_held_for_ever_pin_no_slot_and_no_future() {
 // C. Spawn, join, abort.
 
 #[test]
-fn c1_c2_who_is_aborted_or_cancelled_is_dropped_at_home_one_revolution_later() {
+fn c1_c2_who_is_aborted_or_cancelled_is_dropped_at_home_one_turn_later() {
     let mut runtime = runtime(4);
     let token = CancellationToken::new();
     let [(never_polled, a), (asleep, b), (awake, c), (cancelled, d)] = [(); 4].map(|()| probe());
@@ -1792,11 +1792,11 @@ fn o2_what_is_polled_after_its_end_panics_or_stays_as_it_is() {
             assert!(poll_once(&mut nap).is_ready());
         }
         // A reservation is for the next slot, each time.
-        let mut seats = reserve();
-        let (first, second) = ((&mut seats).await, (&mut seats).await);
-        assert!(poll_once(&mut seats).is_pending());
+        let mut slots = reserve();
+        let (first, second) = ((&mut slots).await, (&mut slots).await);
+        assert!(poll_once(&mut slots).is_pending());
         drop((first, second));
-        assert!(poll_once(&mut seats).is_ready());
+        assert!(poll_once(&mut slots).is_ready());
     });
 }
 

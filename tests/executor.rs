@@ -50,7 +50,7 @@ fn every_ring_size_runs_every_slot() {
 }
 
 #[test]
-fn a_ready_task_is_polled_once_per_revolution_and_an_idle_one_never() {
+fn a_ready_task_is_polled_once_per_turn_and_an_idle_one_never() {
     let mut runtime = runtime(130);
     let (idle, idle_counts) = probe();
     let (woken, woken_counts) = probe();
@@ -70,7 +70,7 @@ fn a_ready_task_is_polled_once_per_revolution_and_an_idle_one_never() {
 }
 
 #[test]
-fn wakes_during_a_revolution_count_for_the_next_whatever_the_slots() {
+fn wakes_during_a_turn_count_for_the_next_whatever_the_slots() {
     // Slot 0 wakes the last slot, the last slot wakes slot 0: neither runs twice in a turn.
     for slots in [2, 64, 65, 130] {
         let mut runtime = runtime(slots);
@@ -788,7 +788,7 @@ fn a_hostile_joiner_may_call_anything_when_it_is_woken() {
         let spawned = Rc::new(Cell::new(0));
         let flag = spawned.clone();
         let waker = waker_fn(move || {
-            // Woken from inside the revolution, with nothing borrowed.
+            // Woken from inside the turn, with nothing borrowed.
             try_spawn(async {}).unwrap().detach();
             drop(gondola::time::sleep(std::time::Duration::from_secs(9)));
             flag.set(flag.get() + 1);

@@ -39,9 +39,9 @@ fn assert_balanced(what: &str, check: impl FnOnce()) {
     assert_eq!((open_descriptors(), watched_descriptors()), before, "{what}");
 }
 
-fn sources(runtime: &Runtime) -> String {
+fn watches(runtime: &Runtime) -> String {
     let text = format!("{runtime:?}");
-    text[text.find("sources").unwrap()..].to_string()
+    text[text.find("watches").unwrap()..].to_string()
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn cancelled_connections() {
         assert!(task.await.unwrap_err().is_cancelled());
         assert_eq!(open_descriptors(), open);
     });
-    assert_eq!(sources(&runtime), "sources: 0, .. }");
+    assert_eq!(watches(&runtime), "watches: 0, .. }");
 }
 
 /// epoll takes no plain files.
@@ -111,7 +111,7 @@ fn refused_registrations() {
         near.write_all(b"data").await.unwrap();
         far.read_exact(&mut [0; 4]).await.unwrap();
     });
-    assert_eq!(sources(&runtime), "sources: 0, .. }");
+    assert_eq!(watches(&runtime), "watches: 0, .. }");
 }
 
 /// With a copy of its descriptor around, closing a socket does not end its registration.
@@ -203,7 +203,7 @@ fn ten_thousand_cycles() {
             }
         }
     }));
-    assert_eq!(sources(&runtime), "sources: 0, .. }");
+    assert_eq!(watches(&runtime), "watches: 0, .. }");
 }
 
 fn more_events_than_a_look_takes() {

@@ -113,7 +113,7 @@ fn binding_a_taken_port_is_an_error_that_leaves_nothing_behind() {
         let taken = TcpListener::bind(listener.local_addr().unwrap());
         assert_eq!(kind(taken), ErrorKind::AddrInUse);
     });
-    assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
+    assert!(format!("{runtime:?}").contains("watches: 0"), "{runtime:?}");
 }
 
 #[test]
@@ -594,7 +594,7 @@ fn the_socket_closes_with_the_later_half() {
             }
             assert_eq!(far.read(&mut [0; 2]).await.unwrap(), 0);
         }));
-        assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
+        assert!(format!("{runtime:?}").contains("watches: 0"), "{runtime:?}");
     }
 }
 
@@ -910,7 +910,7 @@ fn virtual_time_has_no_sockets() {
         assert_eq!(kind(TcpStream::from_std(stream)), ErrorKind::Unsupported);
         assert_eq!(kind(TcpListener::from_std(std)), ErrorKind::Unsupported);
     });
-    assert!(format!("{runtime:?}").contains("sources: 0"), "{runtime:?}");
+    assert!(format!("{runtime:?}").contains("watches: 0"), "{runtime:?}");
 }
 
 /// Elsewhere, what can be done at once is done, and what would wait is an error.

@@ -646,7 +646,7 @@ fn nothing_is_lost_and_nothing_grows() {
         assert_eq!(open - kept, *usual.get_or_insert(open - kept), "beside the {kept} kept ones");
         // The listener's task holds one slot more, for the next connection.
         let (taken, sources) = (2 + kept / 2, 1 + kept);
-        let idle = format!("slots: {SLOTS}, taken: {taken}, timers: 0, sources: {sources}, ..");
+        let idle = format!("slots: {SLOTS}, taken: {taken}, timers: 0, watches: {sources}, ..");
         assert_eq!(format!("{runtime:?}"), format!("Runtime {{ {idle} }}"));
         if count < WARM_UP {
             begin = Instant::now();

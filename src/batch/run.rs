@@ -188,7 +188,7 @@ where
             } else {
                 wakes.bell().arm(cx.waker());
                 // Arming calls foreign code, which may wake an item.
-                if !wakes.any_ready() && wakes.park() {
+                if !wakes.any_ready() && wakes.fall_asleep() {
                     return Poll::Pending;
                 }
                 wakes.bell().disarm();
@@ -208,7 +208,7 @@ where
         let mut share = account.share(slot_count);
         let mut polls = 0;
         wakes.drain();
-        for (slot, waker) in wakes.turn() {
+        for (slot, waker) in wakes.begin_turn() {
             Account::lend(share);
             let cx = &mut Context::from_waker(&waker);
             let Some((index, poll)) = slots.poll(slot, cx) else { continue };

@@ -43,10 +43,11 @@ macro_rules! connected {
     };
 }
 
-mod io;
 mod tcp_listener;
 mod tcp_split;
 mod tcp_stream;
+mod transfer;
+mod watched;
 
 pub use tcp_listener::TcpListener;
 pub use tcp_split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};

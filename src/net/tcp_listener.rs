@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::TcpStream;
-use super::io::{Io, current_reactor};
+use super::watched::{Watched, current_reactor};
 use crate::budget::ACCEPT_PAUSE;
 use crate::reactor::{Direction, Reactor};
 use crate::time;
@@ -39,7 +39,7 @@ const SHORTAGE: [i32; 2] = [10024, 10055];
 /// ```
 #[derive(Debug)]
 pub struct TcpListener {
-    io: Io<mio::net::TcpListener>,
+    io: Watched<mio::net::TcpListener>,
     /// After an error.
     pause: Cell<Option<Pause>>,
 }
@@ -100,7 +100,7 @@ impl TcpListener {
     }
 
     fn new(reactor: Rc<Reactor>, listener: mio::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { io: Io::new(reactor, listener, true)?, pause: Cell::new(None) })
+        Ok(Self { io: Watched::new(reactor, listener, true)?, pause: Cell::new(None) })
     }
 
     /// The next connection, and its peer. The connection belongs to the listener's runtime.

@@ -1,11 +1,12 @@
 //! The connected socket.
 #![forbid(unsafe_code)]
 
-use super::io::{Io, Stream, current_reactor};
 use super::tcp_split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use super::transfer;
+use super::watched::{Stream, Watched, current_reactor};
 use crate::reactor::{Direction, Reactor};
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
@@ -87,7 +88,7 @@ impl TcpStream {
     async fn connect_to(address: SocketAddr) -> io::Result<Self> {
         // The first event says that the attempt is decided, not how.
         let reactor = current_reactor()?;
-        let io = Io::new(reactor, mio::net::TcpStream::connect(address)?, false)?;
+        let io = Watched::new(reactor, mio::net::TcpStream::connect(address)?, false)?;
         let decided = |stream: &mio::net::TcpStream| {
             if let Some(error) = stream.take_error()? {
                 return Err(error);
@@ -141,7 +142,7 @@ impl TcpStream {
     }
 
     pub(super) fn new(reactor: Rc<Reactor>, stream: mio::net::TcpStream) -> io::Result<Self> {
-        Ok(Self { io: Io::new(reactor, stream, true)? })
+        Ok(Self { io: Watched::new(reactor, stream, true)? })
     }
 
     /// Shuts down reading, writing or both, at once. After `Write` the peer, once it has read all,
@@ -265,8 +266,170 @@ impl TcpStream {
     }
 }
 
-tcp_split::read_methods!(TcpStream);
-tcp_split::write_methods!(TcpStream);
+// Each hands on the future that it gets: an async fn around it would be one more state machine, and
+// 80 instructions per request.
+impl TcpStream {
+    /// Reads what there is, at least one byte, and returns how many. `Ok(0)` means the end,
+    /// or an empty buffer. Waits while there is nothing.
+    /// A reset is told once: where a write has met it, a read may say `Ok(0)`.
+    ///
+    /// # Errors
+    /// The system's; the [module](crate::net) says which others.
+    ///
+    /// # Cancel safety
+    /// Loses no byte.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// server.write_all(b"hello").await?;
+    /// let mut buffer = [0; 16];
+    /// assert_eq!(client.read(&mut buffer).await?, 5);
+    /// assert_eq!(&buffer[..5], b"hello");
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        transfer::read(&self.io, buffer)
+    }
+
+    /// Reads what there is into several buffers, filling one after the other. Else as
+    /// [`read`](Self::read). One call fills 1024 buffers at most.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Loses no byte.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// use std::io::IoSliceMut;
+    ///
+    /// server.write_all(b"hello").await?;
+    /// let (mut head, mut tail) = ([0; 2], [0; 8]);
+    /// let mut buffers = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+    /// assert_eq!(client.read_vectored(&mut buffers).await?, 5);
+    /// assert_eq!((&head, &tail[..3]), (b"he", &b"llo"[..]));
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn read_vectored(
+        &mut self,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> impl Future<Output = io::Result<usize>> {
+        transfer::read_vectored(&self.io, buffers)
+    }
+
+    /// Fills the buffer, by as many reads as that takes.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the peer ends before; then some of the buffer may be filled. Else
+    /// as [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Not cancel-safe: bytes that were read already are in the buffer, and how many is
+    /// lost. Where that matters, call [`read`](Self::read) and count.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// server.write_all(b"hello").await?;
+    /// let mut buffer = [0; 4];
+    /// client.read_exact(&mut buffer).await?;
+    /// assert_eq!(&buffer, b"hell");
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn read_exact(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
+        transfer::read_exact(&self.io, buffer)
+    }
+
+    /// Reads what there is, and leaves it to be read again. Else as [`read`](Self::read).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Loses no byte.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// server.write_all(b"hi").await?;
+    /// let mut buffer = [0; 8];
+    /// assert_eq!(client.peek(&mut buffer).await?, 2);
+    /// assert_eq!(client.read(&mut buffer).await?, 2); // the same two
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn peek(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        transfer::peek(&self.io, buffer)
+    }
+
+    /// Writes as much as the kernel takes, and returns how much that was: at least one
+    /// byte, unless the buffer is empty. Waits while it takes nothing.
+    ///
+    /// # Errors
+    /// The system's (`BrokenPipe` or `ConnectionReset` once the peer has gone); the
+    /// [module](crate::net) says which others. Raises no SIGPIPE.
+    ///
+    /// # Cancel safety
+    /// A write that was cancelled wrote nothing.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// assert_eq!(client.write(b"hi").await?, 2);
+    /// let mut buffer = [0; 2];
+    /// server.read_exact(&mut buffer).await?;
+    /// assert_eq!(&buffer, b"hi");
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn write(&mut self, buffer: &[u8]) -> impl Future<Output = io::Result<usize>> {
+        transfer::write(&self.io, buffer)
+    }
+
+    /// Writes as much of several buffers, in their order, as the kernel takes. Else as
+    /// [`write`](Self::write). One call takes from 1024 buffers at most.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// A write that was cancelled wrote nothing.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// use std::io::IoSlice;
+    ///
+    /// let parts = [IoSlice::new(b"head "), IoSlice::new(b"body")];
+    /// assert_eq!(client.write_vectored(&parts).await?, 9);
+    /// let mut buffer = [0; 9];
+    /// server.read_exact(&mut buffer).await?;
+    /// assert_eq!(&buffer, b"head body");
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn write_vectored(
+        &mut self,
+        buffers: &[IoSlice<'_>],
+    ) -> impl Future<Output = io::Result<usize>> {
+        transfer::write_vectored(&self.io, buffers)
+    }
+
+    /// Writes the whole buffer, by as many writes as that takes.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); then some of it may have been written.
+    ///
+    /// # Cancel safety
+    /// Not cancel-safe: how much was written is lost. Where that matters, call
+    /// [`write`](Self::write) and count.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// client.write_all(b"hello").await?;
+    /// let mut buffer = [0; 5];
+    /// server.read_exact(&mut buffer).await?;
+    /// assert_eq!(&buffer, b"hello");
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn write_all(&mut self, buffer: &[u8]) -> impl Future<Output = io::Result<()>> {
+        transfer::write_all(&self.io, buffer)
+    }
+}
 
 #[cfg(unix)]
 impl std::os::fd::AsFd for TcpStream {

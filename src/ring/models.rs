@@ -1,4 +1,4 @@
-//! Seats and wakers under loom: wakes that arrive while a task completes, while its seat passes to
+//! Slots and wakers under loom: wakes that arrive while a task completes, while its slot passes to
 //! the next one, and while the runtime goes.
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 #[test]
-fn a_stale_wake_neither_harms_the_next_task_of_the_seat_nor_hides_its_own() {
+fn a_stale_wake_neither_harms_the_next_task_of_the_slot_nor_hides_its_own() {
     model(|| {
         let sleeper = Sleeper::new();
         let wakes = Wakes::new(1, sleeper.clone());
@@ -33,8 +33,8 @@ fn a_stale_wake_neither_harms_the_next_task_of_the_seat_nor_hides_its_own() {
         let mut second = None;
         loop {
             wakes.drain();
-            for (seat, waker) in wakes.turn() {
-                polls += usize::from(ring.poll(seat, &mut Context::from_waker(&waker)).is_some());
+            for (slot, waker) in wakes.begin_turn() {
+                polls += usize::from(ring.poll(slot, &mut Context::from_waker(&waker)).is_some());
             }
             if first.is_finished() && second.is_none() {
                 let open = open.clone();
@@ -47,7 +47,7 @@ fn a_stale_wake_neither_harms_the_next_task_of_the_seat_nor_hides_its_own() {
             } else if second.as_ref().is_some_and(|second| second.is_finished()) {
                 break;
             }
-            if !wakes.any_ready() && wakes.park() {
+            if !wakes.any_ready() && wakes.fall_asleep() {
                 sleeper.sleep();
             }
         }
@@ -75,10 +75,10 @@ fn a_wake_against_the_drop_of_the_runtime() {
             waker.wake_by_ref();
             drop(waker);
         });
-        for (seat, waker) in wakes.turn() {
-            let _ = ring.poll(seat, &mut Context::from_waker(&waker));
+        for (slot, waker) in wakes.begin_turn() {
+            let _ = ring.poll(slot, &mut Context::from_waker(&waker));
         }
-        let asleep = wakes.park();
+        let asleep = wakes.fall_asleep();
         ring.close();
         assert_eq!(Rc::strong_count(&user_data), 1, "dropped here, and only its own");
         assert!(joint.is_finished());

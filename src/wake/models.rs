@@ -43,11 +43,11 @@ static VTABLE: RawWakerVTable = vtable::<Sleeper>();
 impl Bell for Sleeper {
     const VTABLE: &'static RawWakerVTable = &VTABLE;
 
-    fn ring(&self) {
+    fn sound(&self) {
         self.0.notify();
     }
 
-    fn heard_locally(&self) {}
+    fn hear(&self) {}
 }
 
 /// Memory that one side writes before a wake, and the other reads after the poll it causes.
@@ -74,10 +74,10 @@ impl Payload {
     }
 }
 
-pub(crate) fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
-    assert!(tag < wakes.head().tags);
-    // SAFETY: there is such a tag.
-    unsafe { wakes.waker(tag / WORD, tag % WORD) }
+pub(crate) fn waker_of<B: Bell>(wakes: &Wakes<B>, slot: usize) -> LentWaker<'_> {
+    assert!(slot < wakes.head().slots);
+    // SAFETY: there is such a slot.
+    unsafe { wakes.waker(slot / WORD, slot % WORD) }
 }
 
 pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
@@ -92,17 +92,17 @@ pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
     println!("{} executions", executions.load(Ordering::Relaxed));
 }
 
-/// Sleeps as the runtime does until every one of `tags` has been in some turn.
-fn run_until<B: Bell>(wakes: &Wakes<B>, tags: &[usize], mut sleep: impl FnMut()) {
+/// Sleeps as the runtime does until every one of `slots` has been in some turn.
+fn run_until<B: Bell>(wakes: &Wakes<B>, slots: &[usize], mut sleep: impl FnMut()) {
     let mut seen = 0_usize;
-    let all = tags.iter().fold(0, |all, tag| all | 1 << tag);
+    let all = slots.iter().fold(0, |all, slot| all | 1 << slot);
     loop {
         wakes.drain();
-        wakes.turn().for_each(|(tag, _)| seen |= 1 << tag);
+        wakes.begin_turn().for_each(|(slot, _)| seen |= 1 << slot);
         if seen == all {
             return;
         }
-        if !wakes.any_ready() && wakes.park() {
+        if !wakes.any_ready() && wakes.fall_asleep() {
             sleep();
         }
     }
@@ -131,8 +131,8 @@ fn two_wakers_of_one_word_and_a_sleeper() {
         let sleeper = Sleeper::new();
         let wakes = Wakes::new(2, sleeper.clone());
         let threads: Vec<_> = [0, 1]
-            .map(|tag| {
-                let waker = waker_of(&wakes, tag).clone();
+            .map(|slot| {
+                let waker = waker_of(&wakes, slot).clone();
                 thread::spawn(move || waker.wake())
             })
             .into();
@@ -156,15 +156,15 @@ fn a_wake_on_a_bit_that_is_set_already_still_brings_its_payload() {
                 })
             })
             .into();
-        // Two wakes of one tag. If the turn after the later one misses a payload, nobody wakes
+        // Two wakes of one slot. If the turn after the later one misses a payload, nobody wakes
         // this thread again, and loom reports that it sleeps for ever.
         loop {
             wakes.drain();
-            let polled = wakes.turn().count() > 0;
+            let polled = wakes.begin_turn().count() > 0;
             if polled && payloads.iter().all(|payload| payload.load(Ordering::Relaxed) == 1) {
                 break;
             }
-            if wakes.park() {
+            if wakes.fall_asleep() {
                 sleeper.sleep();
             }
         }
@@ -193,10 +193,10 @@ fn the_last_reference_may_be_dropped_abroad() {
     struct Used(Payload, #[expect(dead_code, reason = "counted by its drop")] Arc<()>);
     impl Bell for Used {
         const VTABLE: &'static RawWakerVTable = &USED;
-        fn ring(&self) {
+        fn sound(&self) {
             self.0.write();
         }
-        fn heard_locally(&self) {}
+        fn hear(&self) {}
     }
     impl Drop for Used {
         fn drop(&mut self) {
@@ -209,7 +209,7 @@ fn the_last_reference_may_be_dropped_abroad() {
         let bell = Used(Payload(UnsafeCell::new(0)), alive.clone());
         let wakes = Wakes::new(2, bell);
         let waker = waker_of(&wakes, 1).clone();
-        assert!(wakes.park());
+        assert!(wakes.fall_asleep());
         let thread = thread::spawn(move || {
             let twin = waker.clone();
             waker.wake();
@@ -226,8 +226,8 @@ fn references_begin_and_end_on_either_side_of_the_end() {
     struct Free(#[expect(dead_code, reason = "counted by its drop")] Arc<()>);
     impl Bell for Free {
         const VTABLE: &'static RawWakerVTable = &FREE;
-        fn ring(&self) {}
-        fn heard_locally(&self) {}
+        fn sound(&self) {}
+        fn hear(&self) {}
     }
     static FREE: RawWakerVTable = vtable::<Free>();
     model(|| {
@@ -252,7 +252,7 @@ fn references_begin_and_end_on_either_side_of_the_end() {
 /// What `Run::poll` does at its end.
 fn rest(wakes: &Wakes<ParentBell>, parent: &Waker) {
     wakes.bell().arm(parent);
-    if wakes.any_ready() || !wakes.park() {
+    if wakes.any_ready() || !wakes.fall_asleep() {
         wakes.bell().disarm();
         parent.wake_by_ref();
     }
@@ -262,7 +262,7 @@ fn rest(wakes: &Wakes<ParentBell>, parent: &Waker) {
 fn begin(wakes: &Wakes<ParentBell>) -> usize {
     wakes.bell().disarm();
     wakes.drain();
-    wakes.turn().count()
+    wakes.begin_turn().count()
 }
 
 #[test]
@@ -293,8 +293,8 @@ fn a_parent_that_is_replaced_hears_it_too() {
         let (old_waker, new_waker) = (old.waker(), new.waker());
         let wakes = Wakes::new(2, ParentBell::new());
         let threads: Vec<_> = [0, 1]
-            .map(|tag| {
-                let waker = waker_of(&wakes, tag).clone();
+            .map(|slot| {
+                let waker = waker_of(&wakes, slot).clone();
                 thread::spawn(move || waker.wake())
             })
             .into();

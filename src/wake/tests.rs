@@ -24,11 +24,11 @@ static VTABLE: RawWakerVTable = vtable::<TestBell>();
 impl Bell for TestBell {
     const VTABLE: &'static RawWakerVTable = &VTABLE;
 
-    fn ring(&self) {
+    fn sound(&self) {
         self.0.0[0].fetch_add(1, Ordering::SeqCst);
     }
 
-    fn heard_locally(&self) {
+    fn hear(&self) {
         self.0.0[1].fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -39,19 +39,19 @@ impl Drop for TestBell {
     }
 }
 
-fn wakes(tags: usize) -> (Wakes<TestBell>, Probe) {
+fn wakes(slots: usize) -> (Wakes<TestBell>, Probe) {
     let probe = Probe::default();
-    (Wakes::new(tags, TestBell(probe.clone())), probe)
+    (Wakes::new(slots, TestBell(probe.clone())), probe)
 }
 
 fn turn<B: Bell>(wakes: &Wakes<B>) -> Vec<usize> {
-    wakes.turn().map(|(tag, _)| tag).collect()
+    wakes.begin_turn().map(|(slot, _)| slot).collect()
 }
 
-fn waker_of<B: Bell>(wakes: &Wakes<B>, tag: usize) -> LentWaker<'_> {
-    assert!(tag < wakes.head().tags);
-    // SAFETY: there is such a tag.
-    unsafe { wakes.waker(tag / WORD, tag % WORD) }
+fn waker_of<B: Bell>(wakes: &Wakes<B>, slot: usize) -> LentWaker<'_> {
+    assert!(slot < wakes.head().slots);
+    // SAFETY: there is such a slot.
+    unsafe { wakes.waker(slot / WORD, slot % WORD) }
 }
 
 fn abroad<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
@@ -62,45 +62,45 @@ const SIZES: [usize; 8] = [1, 2, WORD - 1, WORD, WORD + 1, 2 * WORD + 2, 10_000,
 
 #[test]
 fn every_tag_wakes_itself_and_nobody_else() {
-    for tags in SIZES {
-        let (wakes, probe) = wakes(tags);
+    for slots in SIZES {
+        let (wakes, probe) = wakes(slots);
         let some: Vec<usize> =
-            [0, 1, WORD - 2, WORD - 1, WORD, WORD + 1, 2 * WORD, tags / 2, tags - 1]
+            [0, 1, WORD - 2, WORD - 1, WORD, WORD + 1, 2 * WORD, slots / 2, slots - 1]
                 .into_iter()
-                .filter(|&tag| tag < tags)
+                .filter(|&slot| slot < slots)
                 .collect();
-        for &tag in &some {
-            waker_of(&wakes, tag).wake_by_ref();
+        for &slot in &some {
+            waker_of(&wakes, slot).wake_by_ref();
             assert!(wakes.any_ready());
-            assert_eq!(turn(&wakes), [tag], "{tags}, here");
-            let waker = waker_of(&wakes, tag).clone();
+            assert_eq!(turn(&wakes), [slot], "{slots}, here");
+            let waker = waker_of(&wakes, slot).clone();
             abroad(move || waker.wake());
             assert!(!wakes.any_ready());
             assert_eq!(wakes.drain(), 1);
-            assert_eq!(turn(&wakes), [tag], "{tags}, abroad");
+            assert_eq!(turn(&wakes), [slot], "{slots}, abroad");
         }
-        assert_eq!(probe.seen(), [0, some.len(), 0], "nobody slept, so nobody was rung");
+        assert_eq!(probe.seen(), [0, some.len(), 0], "nobody slept, so nobody was sounded");
         assert_eq!(wakes.drain(), 0);
     }
 }
 
 #[test]
 fn a_turn_is_a_snapshot_in_ascending_order() {
-    for tags in SIZES.into_iter().filter(|&tags| tags > 2) {
-        let (wakes, _) = wakes(tags);
-        for tag in [tags - 1, 0, 1] {
-            wakes.mark(tag);
+    for slots in SIZES.into_iter().filter(|&slots| slots > 2) {
+        let (wakes, _) = wakes(slots);
+        for slot in [slots - 1, 0, 1] {
+            wakes.mark(slot);
         }
         let mut seen = Vec::new();
-        for (tag, _) in wakes.turn() {
+        for (slot, _) in wakes.begin_turn() {
             // Both behind and before the walk: for the next turn.
-            for woken in [0, tags - 2, tags - 1] {
+            for woken in [0, slots - 2, slots - 1] {
                 waker_of(&wakes, woken).wake_by_ref();
             }
-            seen.push(tag);
+            seen.push(slot);
         }
-        assert_eq!(seen, [0, 1, tags - 1], "{tags}");
-        assert_eq!(turn(&wakes), [0, tags - 2, tags - 1]);
+        assert_eq!(seen, [0, 1, slots - 1], "{slots}");
+        assert_eq!(turn(&wakes), [0, slots - 2, slots - 1]);
     }
 }
 
@@ -109,31 +109,31 @@ fn turns_agree_with_a_btree_set() {
     let mut random = xorshift();
     // As many pages as a summary word has bits for, and one more.
     let most = (WORD - 1) * WORD;
-    for tags in SIZES.into_iter().chain([most, most + 1]) {
-        let (wakes, _) = wakes(tags);
+    for slots in SIZES.into_iter().chain([most, most + 1]) {
+        let (wakes, _) = wakes(slots);
         for _ in 0..20 {
             let mut ready = BTreeSet::new();
             for _ in 0..random() % 200 {
-                let tag = random() % tags;
-                wakes.mark(tag);
-                ready.insert(tag);
+                let slot = random() % slots;
+                wakes.mark(slot);
+                ready.insert(slot);
             }
-            assert_eq!(wakes.any_ready(), !ready.is_empty(), "{tags}");
-            assert!(turn(&wakes).into_iter().eq(ready), "{tags}");
-            assert!(!wakes.any_ready(), "{tags}");
+            assert_eq!(wakes.any_ready(), !ready.is_empty(), "{slots}");
+            assert!(turn(&wakes).into_iter().eq(ready), "{slots}");
+            assert!(!wakes.any_ready(), "{slots}");
         }
     }
 }
 
 #[test]
 fn what_an_unwound_turn_did_not_name_comes_in_the_next() {
-    for tags in SIZES.into_iter().filter(|&tags| tags > WORD) {
-        let (wakes, _) = wakes(tags);
-        let all = [0, 1, WORD - 1, WORD, tags - 1];
-        all.into_iter().for_each(|tag| wakes.mark(tag));
-        assert_eq!(wakes.turn().map(|(tag, _)| tag).take(2).collect::<Vec<_>>(), [0, 1]);
+    for slots in SIZES.into_iter().filter(|&slots| slots > WORD) {
+        let (wakes, _) = wakes(slots);
+        let all = [0, 1, WORD - 1, WORD, slots - 1];
+        all.into_iter().for_each(|slot| wakes.mark(slot));
+        assert_eq!(wakes.begin_turn().map(|(slot, _)| slot).take(2).collect::<Vec<_>>(), [0, 1]);
         wakes.mark(1);
-        let mut expected = vec![1, WORD - 1, WORD, tags - 1];
+        let mut expected = vec![1, WORD - 1, WORD, slots - 1];
         expected.dedup();
         assert_eq!(turn(&wakes), expected);
     }
@@ -142,20 +142,20 @@ fn what_an_unwound_turn_did_not_name_comes_in_the_next() {
 #[test]
 fn a_sleeper_is_rung_once() {
     let (wakes, probe) = wakes(100);
-    assert!(wakes.park());
-    let wakers = [3, 99, 3].map(|tag| waker_of(&wakes, tag).clone());
+    assert!(wakes.fall_asleep());
+    let wakers = [3, 99, 3].map(|slot| waker_of(&wakes, slot).clone());
     abroad(move || wakers.into_iter().for_each(Waker::wake));
     assert_eq!(probe.seen()[0], 1);
     assert_eq!(wakes.drain(), 2);
-    assert_eq!(wakes.turn().count(), 2);
+    assert_eq!(wakes.begin_turn().count(), 2);
     // A wake before parking makes it fail.
     let waker = waker_of(&wakes, 5).clone();
     abroad(move || waker.wake());
-    assert!(!wakes.park());
+    assert!(!wakes.fall_asleep());
     assert_eq!((wakes.drain(), probe.seen()[0]), (1, 1));
     // Woken by something else: the next drain ends the sleep.
-    assert_eq!(wakes.turn().count(), 1);
-    assert!(wakes.park());
+    assert_eq!(wakes.begin_turn().count(), 1);
+    assert!(wakes.fall_asleep());
     assert_eq!(wakes.drain(), 0);
     let waker = waker_of(&wakes, 5).clone();
     abroad(move || waker.wake());
@@ -189,10 +189,10 @@ fn a_bell_that_panics_costs_no_reference() {
     impl Bell for Hostile {
         const VTABLE: &'static RawWakerVTable = &VTABLE;
 
-        fn ring(&self) {
+        fn sound(&self) {
             panic!("ring");
         }
-        fn heard_locally(&self) {
+        fn hear(&self) {
             panic!("heard");
         }
     }
@@ -201,5 +201,5 @@ fn a_bell_that_panics_costs_no_reference() {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
     assert!(result.is_err());
     assert_eq!(wakes.references(), 1);
-    assert_eq!(wakes.turn().count(), 1);
+    assert_eq!(wakes.begin_turn().count(), 1);
 }

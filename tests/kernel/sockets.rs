@@ -367,7 +367,7 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
                 task.await.unwrap();
             }
         });
-        assert!(format!("{runtime:?}").contains("timers: 0, sources: 0"), "{runtime:?}");
+        assert!(format!("{runtime:?}").contains("timers: 0, watches: 0"), "{runtime:?}");
     });
     let log = plan.log.take();
     assert!(kernel.faults.is_empty(), "{:#?}\n{log:#?}", kernel.faults);

@@ -178,7 +178,7 @@ fn kept(joined: Joined, n: usize) -> bool {
 
 #[derive(Clone, Copy)]
 enum Whom {
-    Seat(usize),
+    Slot(usize),
     Foreign(usize),
 }
 
@@ -195,9 +195,9 @@ struct ModelTask {
     script: Rc<Script>,
     polls: usize,
     root: bool,
-    seat: usize,
+    slot: usize,
     state: State,
-    handled: bool,
+    has_handle: bool,
     joiner: Option<Whom>,
 }
 
@@ -213,7 +213,7 @@ struct Model {
     events: Vec<Event>,
     fuel: usize,
     tasks: Vec<ModelTask>,
-    seats: Vec<Option<usize>>,
+    slots: Vec<Option<usize>>,
     free: BTreeSet<usize>,
     queue: VecDeque<usize>,
     ready: BTreeSet<usize>,
@@ -240,15 +240,15 @@ impl Model {
         }
     }
 
-    fn wake(&mut self, seat: usize, how: usize) {
+    fn wake(&mut self, slot: usize, how: usize) {
         let set = if how == ABROAD { &mut self.abroad } else { &mut self.ready };
-        set.insert(seat);
+        set.insert(slot);
     }
 
     fn whom(&mut self, own: Option<usize>, how: usize) -> Whom {
         let number = self.foreign;
         match own {
-            Some(seat) if how & 1 != 0 => return Whom::Seat(seat),
+            Some(slot) if how & 1 != 0 => return Whom::Slot(slot),
             _ => self.foreign += 1,
         }
         Whom::Foreign(number)
@@ -257,8 +257,8 @@ impl Model {
     fn tell(&mut self, whom: Whom) -> Result<(), Token> {
         let number = match whom {
             Whom::Foreign(number) => number,
-            Whom::Seat(seat) => {
-                self.ready.insert(seat);
+            Whom::Slot(slot) => {
+                self.ready.insert(slot);
                 return Ok(());
             }
         };
@@ -274,63 +274,63 @@ impl Model {
 
     fn create(&mut self, script: &Rc<Script>, root: bool) -> usize {
         let (script, state) = (script.clone(), State::Running);
-        let (polls, seat, handled, joiner) = (0, 0, !root, None);
-        self.tasks.push(ModelTask { script, polls, root, seat, state, handled, joiner });
+        let (polls, slot, has_handle, joiner) = (0, 0, !root, None);
+        self.tasks.push(ModelTask { script, polls, root, slot, state, has_handle, joiner });
         self.tasks.len() - 1
     }
 
     fn spawn(&mut self, script: usize, slot: Option<usize>) -> Result<(), Token> {
         let id = self.create(&self.plan.script(script).clone(), false);
         let here = self.entered && !self.closed;
-        let Some(seat) = slot.or_else(|| here.then(|| self.free.pop_first()).flatten()) else {
+        let Some(slot) = slot.or_else(|| here.then(|| self.free.pop_first()).flatten()) else {
             self.log(Event::Refused(id, here.then_some(self.plan.slots)));
             return self.drop_future(id);
         };
-        self.tasks[id].seat = seat;
+        self.tasks[id].slot = slot;
         if self.closed {
             self.cancel(id);
         } else {
-            self.seats[seat] = Some(id);
-            self.ready.insert(seat);
+            self.slots[slot] = Some(id);
+            self.ready.insert(slot);
         }
         self.handles.push(id);
         self.log(Event::Placed(id));
         Ok(())
     }
 
-    fn promise(&mut self, seat: usize) -> Option<Whom> {
+    fn promise(&mut self, slot: usize) -> Option<Whom> {
         let first = self.queue.pop_front()?;
         let (_, place) = self.waiters.iter_mut().find(|(id, _)| *id == first)?;
-        match std::mem::replace(place, Place::Promised(seat)) {
+        match std::mem::replace(place, Place::Promised(slot)) {
             Place::Queued(whom) => Some(whom),
             Place::Promised(_) => unreachable!(),
         }
     }
 
-    fn give_up(&mut self, seat: usize) -> Result<(), Token> {
+    fn give_up(&mut self, slot: usize) -> Result<(), Token> {
         if self.closed {
             return Ok(());
         }
-        match self.promise(seat) {
+        match self.promise(slot) {
             Some(whom) => self.tell(whom),
             None => {
-                self.free.insert(seat);
+                self.free.insert(slot);
                 Ok(())
             }
         }
     }
 
     fn poll_waiter(&mut self, id: usize, place: Option<Place>, whom: Whom) {
-        let seat = match place {
+        let slot = match place {
             None if !self.entered => return self.log(Event::NoReserve(id)),
             None if self.closed => Some(0),
             None => self.free.pop_first(),
-            Some(Place::Promised(seat)) => Some(seat),
+            Some(Place::Promised(slot)) => Some(slot),
             Some(Place::Queued(_)) => None,
         };
-        if let Some(seat) = seat {
-            self.reserved.push(seat);
-            return self.log(Event::Reserved(id, format!("Slot {{ index: {seat}, .. }}")));
+        if let Some(slot) = slot {
+            self.reserved.push(slot);
+            return self.log(Event::Reserved(id, format!("Slot {{ index: {slot}, .. }}")));
         }
         if place.is_none() {
             self.queue.push_back(id);
@@ -346,15 +346,15 @@ impl Model {
             let whom = |model: &mut Self| model.whom(own, how);
             match verb {
                 KeepWaker => self.wakers.extend(own),
-                WakeSelf => own.into_iter().for_each(|seat| self.wake(seat, how)),
+                WakeSelf => own.into_iter().for_each(|slot| self.wake(slot, how)),
                 Wake => {
                     if let Some(at) = n.checked_rem(self.wakers.len()) {
                         self.wake(self.wakers[at], how);
                     }
                 }
                 TakeWaker => {
-                    let seat = take(&mut self.wakers, n);
-                    self.ready.extend(seat.filter(|_| how == BY_VALUE));
+                    let slot = take(&mut self.wakers, n);
+                    self.ready.extend(slot.filter(|_| how == BY_VALUE));
                 }
                 Spawn => self.spawn(n, None)?,
                 Abort => {
@@ -362,7 +362,7 @@ impl Model {
                         let task = &mut self.tasks[self.handles[at]];
                         if matches!(task.state, State::Running | State::Aborting) {
                             task.state = State::Aborting;
-                            self.ready.insert(task.seat);
+                            self.ready.insert(task.slot);
                         }
                     }
                 }
@@ -387,7 +387,7 @@ impl Model {
                 DropHandle => {
                     let Some(id) = take(&mut self.handles, n) else { continue };
                     let task = &mut self.tasks[id];
-                    (task.handled, task.joiner) = (false, None);
+                    (task.has_handle, task.joiner) = (false, None);
                     if let State::Done(joined) = task.state {
                         task.state = State::Empty;
                         self.gone(joined);
@@ -406,17 +406,17 @@ impl Model {
                 DropWaiter => {
                     let Some((id, place)) = take(&mut self.waiters, n) else { continue };
                     self.queue.retain(|&other| other != id);
-                    if let Place::Promised(seat) = place {
-                        self.give_up(seat)?;
+                    if let Place::Promised(slot) = place {
+                        self.give_up(slot)?;
                     }
                 }
                 UseSlot => {
-                    let Some(seat) = take(&mut self.reserved, n) else { continue };
-                    self.spawn(n, Some(seat))?;
+                    let Some(slot) = take(&mut self.reserved, n) else { continue };
+                    self.spawn(n, Some(slot))?;
                 }
                 DropSlot => {
-                    let Some(seat) = take(&mut self.reserved, n) else { continue };
-                    self.give_up(seat)?;
+                    let Some(slot) = take(&mut self.reserved, n) else { continue };
+                    self.give_up(slot)?;
                 }
                 Reenter => self.log(Event::Reentered(!self.entered)),
             }
@@ -464,16 +464,16 @@ impl Model {
             self.log(Event::Gone(token));
         }
         let task = &mut self.tasks[id];
-        task.state = if task.handled { State::Done(Joined::Cancelled) } else { State::Empty };
+        task.state = if task.has_handle { State::Done(Joined::Cancelled) } else { State::Empty };
     }
 
-    /// Whether the task in this seat is done now. `None`: there is none.
-    fn poll_seat(&mut self, seat: usize) -> Result<Option<bool>, Token> {
-        let Some(id) = self.seats[seat] else { return Ok(None) };
+    /// Whether the task in this slot is done now. `None`: there is none.
+    fn poll_slot(&mut self, slot: usize) -> Result<Option<bool>, Token> {
+        let Some(id) = self.slots[slot] else { return Ok(None) };
         if self.tasks[id].state == State::Aborting {
             self.cancel(id);
         } else {
-            let output = match self.poll_future(id, seat) {
+            let output = match self.poll_future(id, slot) {
                 Ok(Poll::Pending) => return Ok(Some(false)),
                 Ok(Poll::Ready(token)) => Ok(token),
                 Err(token) => Err(token),
@@ -487,16 +487,16 @@ impl Model {
                     Joined::Panic(panic)
                 }
             };
-            if self.tasks[id].handled {
+            if self.tasks[id].has_handle {
                 self.tasks[id].state = State::Done(joined);
             } else {
                 self.tasks[id].state = State::Empty;
                 self.gone(joined);
             }
         }
-        self.seats[seat] = None;
+        self.slots[slot] = None;
         let joiner = self.tasks[id].joiner.take();
-        let given = self.give_up(seat);
+        let given = self.give_up(slot);
         // The joiner hears of it even if the waiter's waker panicked.
         self.unwinding = given.is_err();
         let told = joiner.map_or(Ok(()), |joiner| self.tell(joiner));
@@ -504,17 +504,17 @@ impl Model {
         given.and(told).and(Ok(Some(true)))
     }
 
-    /// One revolution, and the root future's output.
-    fn revolution(&mut self, root: Option<usize>) -> Result<(Event, Option<Token>), Token> {
+    /// One turn, and the root future's output.
+    fn turn(&mut self, root: Option<usize>) -> Result<(Event, Option<Token>), Token> {
         let (mut polled, mut completed, mut output) = (0, 0, None);
         let woken_outside = self.abroad.len();
         self.ready.append(&mut self.abroad);
         let mut snapshot = std::mem::take(&mut self.ready);
-        while let Some(seat) = snapshot.pop_first() {
+        while let Some(slot) = snapshot.pop_first() {
             let poll = match root {
-                _ if seat < self.plan.slots => self.poll_seat(seat),
+                _ if slot < self.plan.slots => self.poll_slot(slot),
                 None => Ok(None),
-                Some(root) => self.poll_future(root, seat).map(|poll| match poll {
+                Some(root) => self.poll_future(root, slot).map(|poll| match poll {
                     Poll::Pending => Some(false),
                     Poll::Ready(token) => Some(output.replace(token).is_none()),
                 }),
@@ -535,7 +535,7 @@ impl Model {
         let root = self.create(script, true);
         self.ready.insert(self.plan.slots);
         let result = loop {
-            match self.revolution(Some(root)) {
+            match self.turn(Some(root)) {
                 Ok((_, None)) => {}
                 Ok((_, Some(output))) => break Ok(output),
                 Err(token) => break Err(token),
@@ -553,7 +553,7 @@ impl Model {
     fn shutdown(&mut self) -> Result<(), Token> {
         let (slots, taken) = (self.plan.slots, self.plan.slots - self.free.len());
         let text =
-            format!("Runtime {{ slots: {slots}, taken: {taken}, timers: 0, sources: 0, .. }}");
+            format!("Runtime {{ slots: {slots}, taken: {taken}, timers: 0, watches: 0, .. }}");
         self.log(Event::Runtime(text));
         self.closed = true;
         let mut result = Ok(());
@@ -561,8 +561,8 @@ impl Model {
             (Err(_), Err(other)) => model.log(Event::Gone(other)),
             (_, told) => result = result.and(told),
         };
-        for seat in 0..slots {
-            let Some(id) = self.seats[seat].take() else { continue };
+        for slot in 0..slots {
+            let Some(id) = self.slots[slot].take() else { continue };
             self.cancel(id);
             if let Some(joiner) = self.tasks[id].joiner.take() {
                 keep_first(self, joiner);
@@ -580,7 +580,7 @@ impl Model {
         let result = match op {
             Op::Outside(action) => self.act(None, &[*action]),
             _ if self.closed => Ok(()),
-            Op::Turn => self.revolution(None).map(|(turn, _)| self.log(turn)),
+            Op::Turn => self.turn(None).map(|(turn, _)| self.log(turn)),
             Op::BlockOn(script) => self.block_on(script),
             Op::Shutdown => self.shutdown(),
         };
@@ -952,7 +952,7 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
     let world = Rc::new(World { plan: plan.clone(), ..World::default() });
     let mut model = Model {
         plan: plan.clone(),
-        seats: vec![None; slots],
+        slots: vec![None; slots],
         free: (0..slots).collect(),
         ..Model::default()
     };

@@ -1,4 +1,4 @@
-//! A registered source, and the one way in which every operation on it runs.
+//! A watched socket, and the one way in which every operation on it runs.
 #![forbid(unsafe_code)]
 
 use crate::budget;
@@ -14,19 +14,19 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-pub(super) struct Io<S: Source> {
-    source: S,
+pub(super) struct Watched<S: Source> {
+    socket: S,
     token: Token,
     reactor: Rc<Reactor>,
 }
 
-pub(super) type Stream = Io<mio::net::TcpStream>;
+pub(super) type Stream = Watched<mio::net::TcpStream>;
 
-impl<S: Source> Io<S> {
-    /// Registers a source; `ready` is what to assume of it at first.
-    pub(super) fn new(reactor: Rc<Reactor>, mut source: S, ready: bool) -> io::Result<Self> {
-        let token = reactor.register(&mut source, ready)?;
-        Ok(Self { source, token, reactor })
+impl<S: Source> Watched<S> {
+    /// Has a socket watched; `ready` is what to assume of it at first.
+    pub(super) fn new(reactor: Rc<Reactor>, mut socket: S, ready: bool) -> io::Result<Self> {
+        let token = reactor.register(&mut socket, ready)?;
+        Ok(Self { socket, token, reactor })
     }
 
     pub(super) fn reactor(&self) -> Rc<Reactor> {
@@ -49,7 +49,7 @@ impl<S: Source> Io<S> {
         Operation { io: self, direction, operation, ticket: None, refused: false }
     }
 
-    /// How many sources have left the reactor: if it grows, a descriptor has come free.
+    /// How many watches have ended: if it grows, a descriptor has come free.
     pub(super) fn departures(&self) -> usize {
         self.reactor.departures()
     }
@@ -72,10 +72,10 @@ impl<S: Source> Io<S> {
     }
 }
 
-/// Where a new socket will be registered; asked before anything is done to the outside world.
+/// Where a new socket will be watched; asked before anything is done to the outside world.
 pub(super) fn current_reactor() -> io::Result<Rc<Reactor>> {
     match context::try_current() {
-        Some(core) if core.reactor.allows_sources() => Ok(core.reactor.clone()),
+        Some(core) if core.reactor.allows_watches() => Ok(core.reactor.clone()),
         Some(_) => {
             let why = "virtual time has no sockets: it could not tell when to advance";
             Err(io::Error::new(io::ErrorKind::Unsupported, why))
@@ -86,33 +86,33 @@ pub(super) fn current_reactor() -> io::Result<Rc<Reactor>> {
 
 const NOT_RUNNING: &str = "the gondola runtime of this socket is not running on this thread";
 
-impl<S: Source> Deref for Io<S> {
+impl<S: Source> Deref for Watched<S> {
     type Target = S;
 
     fn deref(&self) -> &S {
-        &self.source
+        &self.socket
     }
 }
 
-impl<S: Source> Drop for Io<S> {
+impl<S: Source> Drop for Watched<S> {
     fn drop(&mut self) {
-        self.reactor.deregister(&mut self.source, self.token);
+        self.reactor.deregister(&mut self.socket, self.token);
     }
 }
 
-impl<S: Source + fmt::Debug> fmt::Debug for Io<S> {
+impl<S: Source + fmt::Debug> fmt::Debug for Watched<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)
+        self.socket.fmt(f)
     }
 }
 
 /// One operation on its way. Dropping it ends its wait.
 pub(super) struct Operation<'a, S: Source, F> {
-    io: &'a Io<S>,
+    io: &'a Watched<S>,
     direction: Direction,
     operation: F,
     /// Set once it has waited: its name at the reactor.
-    ticket: Option<usize>,
+    ticket: Option<u64>,
     /// Refused for want of budget, last time.
     refused: bool,
 }
@@ -132,7 +132,7 @@ where
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match operation(&io.source) {
+            match operation(&io.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     reactor.set_ready(token, direction, false);
                 }
@@ -161,7 +161,7 @@ impl<S: Source, F> Drop for Operation<'_, S, F> {
 pub(super) struct Departure<'a> {
     reactor: &'a Reactor,
     seen: usize,
-    ticket: usize,
+    ticket: u64,
 }
 
 impl Future for Departure<'_> {
