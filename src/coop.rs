@@ -6,6 +6,47 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// Gives way: this task goes on in the next turn, like everybody who is ready now.
+///
+/// After the root future's `yield_now`, each task that was ready has been polled once. Works under
+/// any executor.
+///
+/// ```
+/// gondola::block_on(async {
+///     let task = gondola::try_spawn(async {}).unwrap();
+///     gondola::yield_now().await;
+///     assert!(task.is_finished());
+/// });
+/// ```
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`]: pending once, then ready.
+///
+/// ```
+/// let pause: gondola::YieldNow = gondola::yield_now();
+/// assert_eq!(gondola::block_on(pause), ());
+/// ```
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
 /// Takes one step of the budget of this poll, and first gives way if none is left.
 ///
 /// A task may do 128 steps in one poll, and the items of a batch share what their task has. Sockets

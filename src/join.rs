@@ -2,9 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::error::JoinError;
-use crate::reactor::ReactorBell;
+use crate::sched::TaskWakes;
 use crate::task_box::Joint;
-use crate::wake::Wakes;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,11 +28,11 @@ use std::task::{Context, Poll};
 pub struct JoinHandle<T> {
     joint: Joint<T>,
     slot: usize,
-    wakes: Rc<Wakes<ReactorBell>>,
+    wakes: Rc<TaskWakes>,
 }
 
 impl<T> JoinHandle<T> {
-    pub(crate) fn new(joint: Joint<T>, slot: usize, wakes: Rc<Wakes<ReactorBell>>) -> Self {
+    pub(crate) fn new(joint: Joint<T>, slot: usize, wakes: Rc<TaskWakes>) -> Self {
         Self { joint, slot, wakes }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! 1. A slot is free (its bit in `free`), promised (to a [`Waiting`] or a reservation), or taken
+//! 1. A slot is free (its bit in `free`), promised (to a [`Queued`] or a reservation), or taken
 //!    (a task lives in it). `taken` counts the slots that are not free.
 //! 2. Slots are free only while nobody waits: a slot given up passes to the first in the queue.
 //! 3. A vacant slot keeps its last box, so that the next task that fits allocates nothing.
@@ -27,12 +27,12 @@ pub(crate) struct Ring {
 }
 
 struct Queue {
-    nodes: Nodes<Waiting>,
-    waiting: List,
+    nodes: Nodes<Queued>,
+    queued: List,
 }
 
-enum Waiting {
-    For(Waker),
+enum Queued {
+    Waits(Waker),
     Promised(usize),
 }
 
@@ -42,7 +42,7 @@ impl Ring {
             slots: (0..slots).map(|_| Cell::new(None)).collect(),
             free: BitSet::full(slots),
             taken: Cell::new(0),
-            queue: RefCell::new(Queue { nodes: Nodes::new(), waiting: List::new() }),
+            queue: RefCell::new(Queue { nodes: Nodes::new(), queued: List::new() }),
             closed: Cell::new(false),
         }
     }
@@ -55,7 +55,7 @@ impl Ring {
         self.taken.get()
     }
 
-    pub(crate) fn waiting(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queue.borrow().nodes.len()
     }
 
@@ -82,37 +82,37 @@ impl Ring {
             if let Some(slot) = take() {
                 return Poll::Ready(slot);
             }
-            let mine = Waiting::For(waker.clone());
+            let mine = Queued::Waits(waker.clone());
             // The clone is foreign code too: it may have freed a slot.
             if let Some(slot) = take() {
                 return Poll::Ready(slot);
             }
             let queue = &mut *self.queue.borrow_mut();
-            *key = Some(queue.nodes.push_back(&mut queue.waiting, mine));
+            *key = Some(queue.nodes.push_back(&mut queue.queued, mine));
             return Poll::Pending;
         };
         let mut queue = self.queue.borrow_mut();
         let stale = match queue.nodes.get_mut(at) {
-            Waiting::Promised(slot) => {
+            Queued::Promised(slot) => {
                 let slot = *slot;
                 queue.nodes.remove(at);
                 *key = None;
                 return Poll::Ready(slot);
             }
-            Waiting::For(old) => !old.will_wake(waker),
+            Queued::Waits(old) => !old.will_wake(waker),
         };
         drop(queue);
         if stale {
             let fresh = waker.clone();
             let mut queue = self.queue.borrow_mut();
             match queue.nodes.get_mut(at) {
-                Waiting::For(old) => {
+                Queued::Waits(old) => {
                     let old = std::mem::replace(old, fresh);
                     drop(queue);
                     drop(old);
                 }
                 // The clone itself freed a slot: take it at the next poll.
-                Waiting::Promised(_) => {
+                Queued::Promised(_) => {
                     drop(queue);
                     fresh.wake();
                 }
@@ -125,24 +125,24 @@ impl Ring {
     pub(crate) fn leave(&self, key: u32) {
         let mut queue = self.queue.borrow_mut();
         let queue_ref = &mut *queue;
-        if matches!(queue_ref.nodes.get_mut(key), Waiting::For(_)) {
-            queue_ref.nodes.unlink(&mut queue_ref.waiting, key);
+        if matches!(queue_ref.nodes.get_mut(key), Queued::Waits(_)) {
+            queue_ref.nodes.unlink(&mut queue_ref.queued, key);
         }
         let left = queue.nodes.remove(key);
         drop(queue);
         match left {
-            Waiting::For(waker) => drop(waker),
-            Waiting::Promised(slot) => self.give_up(slot),
+            Queued::Waits(waker) => drop(waker),
+            Queued::Promised(slot) => self.give_up(slot),
         }
     }
 
     /// Promises a slot to the first in the queue.
     fn promise(&self, slot: usize) -> Option<Waker> {
         let queue = &mut *self.queue.borrow_mut();
-        let key = queue.nodes.unlink_front(&mut queue.waiting)?;
-        match std::mem::replace(queue.nodes.get_mut(key), Waiting::Promised(slot)) {
-            Waiting::For(waker) => Some(waker),
-            Waiting::Promised(_) => unreachable!("who was promised a slot has left the queue"),
+        let key = queue.nodes.unlink_front(&mut queue.queued)?;
+        match std::mem::replace(queue.nodes.get_mut(key), Queued::Promised(slot)) {
+            Queued::Waits(waker) => Some(waker),
+            Queued::Promised(_) => unreachable!("who was promised a slot has left the queue"),
         }
     }
 

@@ -14,9 +14,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// The wakers of a ring's tasks, which end a sleep in the reactor.
+pub(crate) type TaskWakes = Wakes<ReactorBell>;
+
 /// What a runtime consists of. Sockets, sleeps and handles hold on to the part that they use.
 pub(crate) struct Core {
-    pub(crate) wakes: Rc<Wakes<ReactorBell>>,
+    pub(crate) wakes: Rc<TaskWakes>,
     pub(crate) ring: Rc<Ring>,
     pub(crate) timers: Rc<Timers>,
     pub(crate) reactor: Rc<Reactor>,
@@ -126,9 +129,9 @@ pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io:
 }
 
 fn deadlock(core: &Core) -> ! {
-    let (slots, taken, waiting) = (core.ring.len(), core.ring.taken(), core.ring.waiting());
-    if taken == slots && waiting > 0 {
-        panic!("deadlock: all {slots} slots are taken, and {waiting} tasks wait for a slot");
+    let (slots, taken, queued) = (core.ring.len(), core.ring.taken(), core.ring.queued());
+    if taken == slots && queued > 0 {
+        panic!("deadlock: all {slots} slots are taken, and {queued} tasks wait for a slot");
     }
     panic!(
         "deadlock: {taken} of {slots} slots and the root future wait, no timer is armed, \

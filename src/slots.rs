@@ -17,13 +17,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 pub(crate) struct Slots<F> {
-    slots: Box<[Slot<F>]>,
+    slots: Box<[Entry<F>]>,
     /// The first of the vacant slots.
     vacant: usize,
     taken: usize,
 }
 
-struct Slot<F> {
+struct Entry<F> {
     /// Taken: the index of its item. Vacant: the next vacant slot, all bits inverted.
     state: usize,
     future: MaybeUninit<F>,
@@ -34,7 +34,7 @@ pub(crate) const MAX_ITEMS: usize = 1 << (usize::BITS - 1);
 
 impl<F> Slots<F> {
     pub(crate) fn new(count: usize) -> Self {
-        let slot = |next: usize| Slot { state: !next, future: MaybeUninit::uninit() };
+        let slot = |next: usize| Entry { state: !next, future: MaybeUninit::uninit() };
         Self { slots: (1..=count).map(slot).collect(), vacant: 0, taken: 0 }
     }
 

@@ -86,7 +86,7 @@ where
 /// # Ok::<_, std::io::Error>(())
 /// ```
 pub fn reserve() -> Reserve {
-    Reserve { core: None, place: None }
+    Reserve { core: None, queued: None }
 }
 
 /// The future of [`reserve`].
@@ -107,30 +107,30 @@ pub struct Reserve {
     /// `None` before the first poll.
     core: Option<Rc<Core>>,
     /// In the queue, while it waits.
-    place: Option<u32>,
+    queued: Option<u32>,
 }
 
 impl Future for Reserve {
     type Output = Slot;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Slot> {
-        let Self { core, place } = &mut *self;
+        let Self { core, queued } = &mut *self;
         let core = core.get_or_insert_with(|| context::current());
-        core.ring.poll_take(place, cx.waker()).map(|slot| Slot { core: core.clone(), slot })
+        core.ring.poll_take(queued, cx.waker()).map(|slot| Slot { core: core.clone(), slot })
     }
 }
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        if let (Some(core), Some(place)) = (&self.core, self.place.take()) {
-            core.ring.leave(place);
+        if let (Some(core), Some(key)) = (&self.core, self.queued.take()) {
+            core.ring.leave(key);
         }
     }
 }
 
 impl fmt::Debug for Reserve {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reserve").field("waiting", &self.place.is_some()).finish_non_exhaustive()
+        f.debug_struct("Reserve").field("queued", &self.queued.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -187,46 +187,5 @@ impl Drop for Slot {
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot").field("index", &self.slot).finish_non_exhaustive()
-    }
-}
-
-/// Gives way: this task goes on in the next turn, like everybody who is ready now.
-///
-/// After the root future's `yield_now`, each task that was ready has been polled once. Works under
-/// any executor.
-///
-/// ```
-/// gondola::block_on(async {
-///     let task = gondola::try_spawn(async {}).unwrap();
-///     gondola::yield_now().await;
-///     assert!(task.is_finished());
-/// });
-/// ```
-pub fn yield_now() -> YieldNow {
-    YieldNow { yielded: false }
-}
-
-/// The future of [`yield_now`]: pending once, then ready.
-///
-/// ```
-/// let pause: gondola::YieldNow = gondola::yield_now();
-/// assert_eq!(gondola::block_on(pause), ());
-/// ```
-#[derive(Debug)]
-#[must_use = "futures do nothing unless awaited"]
-pub struct YieldNow {
-    yielded: bool,
-}
-
-impl Future for YieldNow {
-    type Output = ();
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }

@@ -68,11 +68,11 @@ struct Header {
 #[repr(C)]
 struct Body<F: Future> {
     header: Header,
-    stage: UnsafeCell<Stage<F>>,
+    content: UnsafeCell<Content<F>>,
 }
 
 #[repr(C)]
-union Stage<F: Future> {
+union Content<F: Future> {
     future: ManuallyDrop<F>,
     output: ManuallyDrop<F::Output>,
     // Boxed twice: a thin pointer keeps every task a word smaller.
@@ -85,28 +85,31 @@ struct VTable {
     /// Drops whatever the state says is alive.
     clear: unsafe fn(NonNull<Header>),
     /// Where the union stands, in bytes from the start of the box.
-    stage: usize,
+    content: usize,
 }
 
 impl<F: Future> Body<F> {
-    const VTABLE: &'static VTable =
-        &VTable { poll: Self::poll, clear: Self::clear, stage: std::mem::offset_of!(Self, stage) };
+    const VTABLE: &'static VTable = &VTable {
+        poll: Self::poll,
+        clear: Self::clear,
+        content: std::mem::offset_of!(Self, content),
+    };
 
     /// # Safety
-    /// `task` is a live box occupied by this type, and no reference into its stage is alive.
-    unsafe fn stage(task: NonNull<Header>) -> *mut Stage<F> {
+    /// `task` is a live box occupied by this type, and no reference into its content is alive.
+    unsafe fn content(task: NonNull<Header>) -> *mut Content<F> {
         // SAFETY: the header is the first field of `Body<F>` (repr(C)), and the pointer carries
         // the whole allocation.
-        UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Self>().as_ptr()).stage })
+        UnsafeCell::raw_get(unsafe { &raw const (*task.cast::<Self>().as_ptr()).content })
     }
 
     /// # Safety
-    /// As `stage`, in state RUNNING, not from inside this same poll.
+    /// As `content`, in state RUNNING, not from inside this same poll.
     unsafe fn poll(task: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: the caller's promise.
-        let stage = unsafe { Self::stage(task) };
+        let content = unsafe { Self::content(task) };
         // SAFETY: RUNNING: the future is alive (invariant 1) and pinned (invariant 3).
-        let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
+        let future = unsafe { Pin::new_unchecked(&mut *(*content).future) };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             // SAFETY: the caller's promise, and the poll is over.
@@ -125,13 +128,13 @@ impl<F: Future> Body<F> {
     #[inline(never)]
     unsafe fn complete(task: NonNull<Header>, output: Result<F::Output, Payload>) {
         // SAFETY: the caller's promise.
-        let stage = unsafe { Self::stage(task) };
+        let content = unsafe { Self::content(task) };
         // SAFETY: header and box are alive; a handle that was dropped meanwhile left it in_slot.
         let header = unsafe { task.as_ref() };
         header.state.set(State::Closing);
         // SAFETY: the future is alive, and since CLOSING no longer counted (invariant 1).
         let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
-            ManuallyDrop::drop(&mut (*stage).future);
+            ManuallyDrop::drop(&mut (*content).future);
         }));
         // A destructor that panics ends the task like a panic in its body.
         let result = match (output, dropped) {
@@ -155,23 +158,23 @@ impl<F: Future> Body<F> {
         // Through a pointer to the field: the union by value would be copied at its full size.
         header.state.set(match result {
             Ok(output) => {
-                // SAFETY: nothing in the stage is alive (CLOSING), and every field is at its start.
-                unsafe { stage.cast::<F::Output>().write(output) };
+                // SAFETY: nothing in the content is alive (CLOSING), and every field is at its start.
+                unsafe { content.cast::<F::Output>().write(output) };
                 State::Output
             }
             Err(payload) => {
                 // SAFETY: as above.
-                unsafe { stage.cast::<Box<Payload>>().write(Box::new(payload)) };
+                unsafe { content.cast::<Box<Payload>>().write(Box::new(payload)) };
                 State::Panic
             }
         });
     }
 
     /// # Safety
-    /// As `stage`, and not from inside a poll of this future.
+    /// As `content`, and not from inside a poll of this future.
     unsafe fn clear(task: NonNull<Header>) {
         // SAFETY: the caller's promise.
-        let stage = unsafe { Self::stage(task) };
+        let content = unsafe { Self::content(task) };
         // SAFETY: the header is alive.
         let header = unsafe { task.as_ref() };
         let state = header.state.replace(State::Closing);
@@ -179,12 +182,12 @@ impl<F: Future> Body<F> {
         let dropped = catch_unwind(AssertUnwindSafe(|| match state {
             // SAFETY: that state had this field alive, and no longer counts it (invariant 1).
             State::Running | State::Aborting => unsafe {
-                ManuallyDrop::drop(&mut (*stage).future);
+                ManuallyDrop::drop(&mut (*content).future);
             },
             // SAFETY: as above.
-            State::Output => unsafe { ManuallyDrop::drop(&mut (*stage).output) },
+            State::Output => unsafe { ManuallyDrop::drop(&mut (*content).output) },
             // SAFETY: as above.
-            State::Panic => dispose(*unsafe { ManuallyDrop::take(&mut (*stage).panic) }),
+            State::Panic => dispose(*unsafe { ManuallyDrop::take(&mut (*content).panic) }),
             State::Closing | State::Cancelled | State::Empty => {}
         }));
         header.state.set(State::Empty);
@@ -242,11 +245,11 @@ impl TaskBox {
         let header = slot.header();
         header.vtable.set(Body::<F>::VTABLE);
         header.has_handle.set(true);
-        // SAFETY: the memory fits `Body<F>`, its stage is not in use (EMPTY), and the header now
+        // SAFETY: the memory fits `Body<F>`, its content is not in use (EMPTY), and the header now
         // names this type. The future moves from the argument straight into its place.
         unsafe {
-            let stage = Body::<F>::stage(slot.task);
-            stage.cast::<F>().write(future);
+            let content = Body::<F>::content(slot.task);
+            content.cast::<F>().write(future);
         }
         header.state.set(State::Running);
         let joint = Joint { task: slot.task, output: PhantomData };
@@ -376,12 +379,12 @@ impl<T> Joint<T> {
             State::Output => {
                 header.state.set(State::Empty);
                 // SAFETY: OUTPUT: a `T` is alive in the union; it is moved out once (invariant 1).
-                Ok(unsafe { self.stage().cast::<T>().read() })
+                Ok(unsafe { self.content().cast::<T>().read() })
             }
             State::Panic => {
                 header.state.set(State::Empty);
                 // SAFETY: as above, for PANIC.
-                Err(JoinError::panic(*unsafe { self.stage().cast::<Box<Payload>>().read() }))
+                Err(JoinError::panic(*unsafe { self.content().cast::<Box<Payload>>().read() }))
             }
             State::Cancelled => {
                 header.state.set(State::Empty);
@@ -401,9 +404,9 @@ impl<T> Joint<T> {
     }
 
     /// The union, whose fields all stand at its start (repr(C)).
-    fn stage(&self) -> *mut u8 {
+    fn content(&self) -> *mut u8 {
         // SAFETY: the occupant's vtable says where the union stands inside the allocation.
-        unsafe { self.task.as_ptr().cast::<u8>().add(self.header().vtable.get().stage) }
+        unsafe { self.task.as_ptr().cast::<u8>().add(self.header().vtable.get().content) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The feature `anyhow`: what `?` makes of a record in a function that returns `anyhow::Result`.
 #![forbid(unsafe_code)]
 
-use super::BatchError;
+use super::error::BatchError;
 
 /// The error of the first item that failed, if any did, below what is told of the batch.
 ///

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::error::{BatchError, ErrorKind, ItemError};
+use super::on_error::{OnError, Stop};
 use super::verbs::Verb;
-use super::{Batch, OnError, Stop};
 use crate::bell::ParentBell;
 use crate::budget::{self, Account, MAX_SLOTS};
 use crate::cancel::{CancellationToken, Wait};
@@ -36,8 +36,16 @@ pub struct Run<I, F, Fut: Future, V: Verb<Fut::Output>> {
 // The futures are pinned in the slots' own allocation, not in the run.
 impl<I, F, Fut: Future, V: Verb<Fut::Output>> Unpin for Run<I, F, Fut, V> {}
 
+/// What it is to do.
+pub(super) struct Plan<I> {
+    pub(super) items: I,
+    pub(super) limit: usize,
+    pub(super) on_error: OnError,
+    pub(super) token: Option<CancellationToken>,
+}
+
 enum Stage<I, F, Fut: Future, V: Verb<Fut::Output>> {
-    Ready(Batch<I>, F, V),
+    Ready(Plan<I>, F, V),
     Turning(Turning<I, F, Fut, V>),
     Done,
 }
@@ -93,8 +101,8 @@ where
     Fut: Future,
     V: Verb<Fut::Output>,
 {
-    pub(super) fn new(batch: Batch<I>, f: F, verb: V) -> Self {
-        Self { stage: Stage::Ready(batch, f, verb) }
+    pub(super) fn new(plan: Plan<I>, f: F, verb: V) -> Self {
+        Self { stage: Stage::Ready(plan, f, verb) }
     }
 }
 
@@ -113,11 +121,11 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let stage = &mut self.get_mut().stage;
         if matches!(stage, Stage::Ready(..)) {
-            if let Stage::Ready(batch, f, verb) = mem::replace(stage, Stage::Done) {
-                match batch.slots() {
-                    Ok(slots) => *stage = Stage::Turning(Turning::new(slots, batch, f, verb)),
+            if let Stage::Ready(plan, f, verb) = mem::replace(stage, Stage::Done) {
+                match plan.slots() {
+                    Ok(slots) => *stage = Stage::Turning(Turning::new(slots, plan, f, verb)),
                     Err(kind) => {
-                        let (mut feed, books) = open(batch, f, verb);
+                        let (mut feed, books) = open(plan, f, verb);
                         feed.stop(kind);
                         return Poll::Ready(books.close(feed));
                     }
@@ -153,13 +161,13 @@ where
     Fut: Future,
     V: Verb<Fut::Output>,
 {
-    fn new(slots: usize, batch: Batch<I>, f: F, mut verb: V) -> Self {
-        let (lower, upper) = batch.items.size_hint();
+    fn new(slots: usize, plan: Plan<I>, f: F, mut verb: V) -> Self {
+        let (lower, upper) = plan.items.size_hint();
         if upper == Some(lower) {
             verb.expect(lower);
         }
         let wheel = Wheel { slots: Slots::new(slots), wakes: Wakes::new(slots, ParentBell::new()) };
-        let (feed, books) = open(batch, f, verb);
+        let (feed, books) = open(plan, f, verb);
         Self { wheel, feed, books, dearest: 1, runtime: budget::entered_runtime() }
     }
 
@@ -272,7 +280,7 @@ where
     }
 }
 
-impl<I: Iterator> Batch<I> {
+impl<I: Iterator> Plan<I> {
     /// How many slots it needs, or why it can't have them.
     fn slots(&self) -> Result<usize, ErrorKind> {
         // The hint is trusted for memory only: with too few slots the batch still finishes.
@@ -285,8 +293,8 @@ impl<I: Iterator> Batch<I> {
     }
 }
 
-fn open<I, F, V, E>(batch: Batch<I>, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
-    let Batch { items, on_error, token, .. } = batch;
+fn open<I, F, V, E>(plan: Plan<I>, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
+    let Plan { items, on_error, token, .. } = plan;
     let cancel = token.map(|token| Cancel { token, wait: Wait::default() });
     let feed = Feed { items, f, cancel, pulled: 0, closed: false, stopped: None };
     (feed, Books { verb, on_error, errors: Vec::new(), cut_off: Vec::new() })
@@ -385,9 +393,9 @@ impl<I, F, Fut: Future, V: Verb<Fut::Output>> Stage<I, F, Fut, V> {
     fn scrap(self) -> Contained {
         let mut contained = Contained::default();
         match self {
-            Stage::Ready(batch, f, _) => {
+            Stage::Ready(plan, f, _) => {
                 contained.drop(f);
-                contained.drop(batch);
+                contained.drop(plan);
             }
             Stage::Turning(Turning { wheel, feed, books, .. }) => {
                 contained.drop(wheel);

@@ -1,7 +1,7 @@
 //! The listening socket.
 #![forbid(unsafe_code)]
 
-use super::TcpStream;
+use super::tcp_stream::TcpStream;
 use super::watched::{Watched, current_reactor};
 use crate::budget::ACCEPT_PAUSE;
 use crate::reactor::{Direction, Reactor};
