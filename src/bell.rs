@@ -6,23 +6,24 @@
 //! There are two copies. The owner's thread uses `near`; other threads use `far`, behind one word:
 //!
 //! ```text
-//!             register                            ring
+//!             register                            sound
 //!   EMPTY, FULL ──────▶ REGISTERING               FULL ──▶ FULL|WAKING: takes the waker, EMPTY,
 //!          ▲                 │     │                       then wakes it
-//!          │   FULL: done    │     │ sounded          EMPTY ──▶ EMPTY|WAKING ──▶ EMPTY
+//!          │   FULL: done    │     │ sounded       EMPTY ──▶ EMPTY|WAKING ──▶ EMPTY
 //!          ├─────────────────┘     ▼               REGISTERING ──▶ REGISTERING|WAKING: leaves it
-//!          └─ EMPTY: wakes it ── REGISTERING|WAKING        to the one who registers
+//!          └─ EMPTY: wakes it ── REGISTERING|WAKING        to the thread that registers
 //! ```
 //!
-//! A ring may come late, after the wake that caused it was drained and the parent was registered
-//! anew: it wakes the parent for nothing, and *uses up the registration*. So the owner reads from
-//! `state` whether `far` is still there, each time; to infer it from what was drained loses wakes.
+//! The bell may sound late, after the wake that caused it was drained and the parent was registered
+//! anew. Then it wakes the parent for nothing, and *uses up the registration*. So each time, the
+//! owner reads from `state` whether `far` is still there. To infer it from what was drained loses
+//! wakes.
 //!
 //! # Invariants
 //!
 //! 1. `near`, `armed` and `closed` are touched on the owner's thread only: the block that holds
 //!    this bell sends every other thread to [`Bell::sound`].
-//! 2. `far` is touched only by who moved `state` to REGISTERING, or set WAKING on EMPTY or FULL,
+//! 2. `far` is touched only by the thread that moved `state` to REGISTERING, or set WAKING on EMPTY or FULL,
 //!    until it moves it on.
 //! 3. Only the owner registers, so two never meet in REGISTERING.
 //! 4. FULL: `far` equals the last parent that was armed.

@@ -142,7 +142,7 @@ impl Ring {
         let key = queue.nodes.unlink_front(&mut queue.queued)?;
         match std::mem::replace(queue.nodes.get_mut(key), Queued::Promised(slot)) {
             Queued::Waits(waker) => Some(waker),
-            Queued::Promised(_) => unreachable!("who was promised a slot has left the queue"),
+            Queued::Promised(_) => unreachable!("whoever was promised a slot has left the queue"),
         }
     }
 
@@ -197,7 +197,7 @@ impl Ring {
             // Out of its slot first: the drop may call anything.
             contained.drop(slot.take());
         }
-        // Who still waits for a slot, under another executor, learns that there will be none.
+        // Whoever still waits for a slot, under another executor, learns that there will be none.
         while let Some(waker) = self.promise(0) {
             contained.run(|| waker.wake());
         }

@@ -114,7 +114,7 @@ impl Runtime {
     /// # Panics
     /// - Inside a gondola runtime on the same thread. The outer one goes on.
     /// - If `future` panics, its panic goes on here; the tasks stay.
-    /// - Under virtual time, if nothing can ever run again: "deadlock", and who waits.
+    /// - Under virtual time, if nothing can ever run again: "deadlock", and what waits.
     /// - If the system refuses to wait for events, which only a closed descriptor or a sandbox can
     ///   cause.
     ///

@@ -77,17 +77,22 @@ pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io:
     let Core { wakes, ring, timers, reactor, looked_at, .. } = core;
     let mut turn = Turn { woken_outside: wakes.drain(), ..Turn::default() };
 
-    // 1. Everybody who is ready now, once. Who is woken meanwhile waits for the next turn.
+    // 1. Poll each slot that was woken before this moment, once, in ascending order. From here on a
+    //    wake goes into the other set: a task that wakes itself, or a neighbour, waits for the next
+    //    turn. So a turn ends, whatever the tasks do, and nobody is overtaken.
     for (slot, waker) in wakes.begin_turn() {
+        // What an earlier task left of its budget is no gain of this one, nor is its greed a loss.
         budget::refill();
         let cx = &mut Context::from_waker(&waker);
         let poll = match root {
             _ if slot < ring.len() => ring.poll(slot, cx),
+            // The root future's slot is the last one: it sees what all the others did in this turn.
             Some(future) => {
                 let poll = future.as_mut().poll(cx);
                 *root = root.take().filter(|_| poll.is_pending());
                 Some(poll)
             }
+            // A stale wake of a root future that has gone, or one in a turn by hand.
             None => None,
         };
         turn.polled += usize::from(poll.is_some());
@@ -97,19 +102,22 @@ pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io:
     // The root future is done: its caller goes on, and does not sleep first.
     let sleep = sleep && root.is_some();
 
-    // 2. I/O and timers: when idle, and after a number of steps even if never idle. What the tasks
-    //    did inside, their batches and operations have counted.
+    // 2. Look at I/O and timers: whenever nobody is ready, for then nothing else can happen; and
+    //    after 128 steps even if somebody always is, for a look costs as much as twenty polls. What
+    //    the tasks did inside, their batches and operations have counted already.
     let now = budget::count(turn.polled as u32);
     if !wakes.any_ready() || now.wrapping_sub(looked_at.get()) >= STEPS {
         looked_at.set(now);
-        // What a waker that panicked in an earlier look has left.
+        // A waker that panicked in an earlier look has left the others here.
         reactor.dispatch();
         // The clock first, then the events, then the timers that were due by that clock. So the
         // events that came before a deadline are known when its timer fires, and no time-out
         // fires over data that are there: not even if the process was stopped until long after.
         let next = timers.next();
         let due = next.is_some_and(|(_, wait)| wait.is_zero());
-        // 3. Sleep, if nobody can run: from the clock to the wait no user code runs.
+        // 3. Sleep, if nobody can run. From the clock's reading to the wait no user code runs, so
+        //    nobody can have become ready, nor time have passed, unnoticed. A wake from another
+        //    thread can: then falling asleep fails, and the next turn takes it in.
         if sleep && !due && !wakes.any_ready() && wakes.fall_asleep() {
             match next {
                 Some((deadline, _)) if timers.clock.is_virtual() => {
@@ -119,8 +127,11 @@ pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io:
                 next => turn.events = reactor.wait(next.map(|(_, wait)| wait))?,
             }
         } else if reactor.watches() > 0 {
+            // Somebody can run, or the caller has other things to do: ask, but do not wait.
             turn.events = reactor.wait(Some(Duration::ZERO))?;
         }
+        // The timers first, in the order of their deadlines. Whoever has both a time-out and data
+        // is polled once, and finds the data.
         turn.fired = timers.fire_due();
         reactor.dispatch();
     }

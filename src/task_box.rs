@@ -24,7 +24,7 @@
 //!    output, PANIC the payload, the others none. It is changed *before* a value is dropped or moved
 //!    out, so no unwinding drops one twice.
 //! 2. Two owners at most: the slot ([`TaskBox`]) and the handle ([`Joint`]), a flag each, both on
-//!    one thread (neither is `Send`). Who clears the last flag frees the memory.
+//!    one thread (neither is `Send`). Whichever clears the last flag frees the memory.
 //! 3. A future is pinned from its placing until its drop: it is never moved, and its memory is
 //!    not reused before.
 //! 4. The slot polls, cancels and reuses; the handle reads. While user code runs (poll, drop, a

@@ -2,17 +2,17 @@
 //!
 //! ```text
 //!  block (one allocation, reference counted)
-//! ┌─────────────────────────────┬────────┬────────┬─        ┌ page ───────────────────────────┐
-//! │ refs summary │ owner bell … │ page 0 │ page 1 │ …       │ slots 0…63 │ set 0 set 1 │ remote │
-//! └─────────────────────────────┴────────┴────────┴─        └──▲──────────────────────────────┘
+//! ┌─────────────────────────────┬────────┬────────┬─        ┌ page ───────────────────────────────┐
+//! │ refs summary │ owner bell … │ page 0 │ page 1 │ …       │ addresses 0…63 │ set 0 set 1 │ remote │
+//! └─────────────────────────────┴────────┴────────┴─        └──▲──────────────────────────────────┘
 //!                                                              │
 //!                                              Waker { data ───┘, vtable }
 //! ```
 //!
-//! A waker's data pointer is the address of a slot. Pages are aligned, so the address alone says
-//! which page it is (its high bits) and which bit there (its low bits); the slot's byte is never
-//! read. Waking sets a bit and touches no user data: a waker may outlive its task, its runtime and
-//! its thread.
+//! The block has a byte for each slot. It is never read: only its address matters, for that is the
+//! waker's data pointer. Pages are aligned, so the high bits of the address say which page it is,
+//! and the low bits say which bit there belongs to the slot. Waking sets that bit and touches no
+//! user data. So a waker may outlive its task, its runtime and its thread.
 //!
 //! A summary bit stands for a group of `1 << shift` pages. It is set with each bit of its group,
 //! and may outlive the last of them. So a local summary of 0 says that no bit is set, and a remote
@@ -32,18 +32,19 @@
 //!    with read-modify-writes even where the bit is set already: that is what orders everything
 //!    before the wake before the poll that it causes, and lets the owner see a wake that returned.
 //! 5. The owner sleeps only after moving `summary` from 0 to ASLEEP in one compare-exchange. So
-//!    a wake before it makes it fail, and the first one after it finds exactly ASLEEP and rings.
+//!    a wake before it makes it fail, and the first wake after it finds exactly ASLEEP and sounds
+//!    the bell.
 //!
 //! ```text
-//!        waker, abroad                          owner
+//!     a wake on another thread                   owner
 //!   word.fetch_or(bit)                     summary: 0 ──CAS──▶ ASLEEP ──▶ sleep
 //!   old = summary.fetch_or(group)             │fails: not 0          ▲
-//!   old == ASLEEP ? ring the bell ────────────┼──────────────────────┘ wakes
+//!   old == ASLEEP ? sound the bell ───────────┼──────────────────────┘ wakes
 //!                                             ▼
 //!                                     drain: swap(0), then swap each marked word
 //! ```
 //!
-//! The bell rings at most once per sleep, and never while the owner is awake.
+//! The bell sounds at most once per sleep, and never while the owner is awake.
 
 use crate::bits::{WORD, ones, shift_for, words_for};
 use crate::sync::{AtomicUsize, Cell, Ordering, peek_thread_id, thread_id};

@@ -188,14 +188,15 @@ where
                 return Poll::Ready(());
             }
             if wakes.any_ready() || !self.feed.closed && slots.any_vacant() {
-                // One more turn, if there is a step left for each item in flight, and as many as the
-                // last turn took, in which items may have done several.
+                // One more turn, if there is a step left for each item in flight, and as many as a
+                // turn has ever taken in which items did steps of their own.
                 if account.left() >= self.dearest.max(slots.taken() as u32) {
                     continue;
                 }
             } else {
+                // Nobody can go on. From here on, the first wake tells the parent.
                 wakes.bell().arm(cx.waker());
-                // Arming calls foreign code, which may wake an item.
+                // Arming calls foreign code, which may wake an item; and another thread may.
                 if !wakes.any_ready() && wakes.fall_asleep() {
                     return Poll::Pending;
                 }
@@ -211,7 +212,7 @@ where
     #[inline(always)]
     fn turn(&mut self, account: &mut Account) {
         let Self { wheel: Wheel { slots, wakes }, feed, books, dearest, .. } = self;
-        // A vacant slot keeps its share until it is filled.
+        // An equal share for each slot. That of a vacant one is kept for the item that fills it.
         let slot_count = slots.len() as u32;
         let mut share = account.share(slot_count);
         let mut polls = 0;
@@ -225,21 +226,20 @@ where
                 books.take_in(index, output, feed);
             }
         }
-        // Each slot may be filled once in a turn, so that the woken are not kept waiting by items that
-        // are ready at once. A slot whose item was polled in this turn is filled only as far as the
-        // budget reaches, the others in any case.
+        // As many may begin as there are slots: more would keep the woken waiting, if they are ready
+        // at once. Where the budget does not reach so far, only as many as slots were not polled yet.
         let mut most = polls + slot_count;
         if most > account.left() {
             most = account.left().max(slot_count);
         }
         if account.is_used() {
-            // The woken did steps inside. So may the others: they share what is left.
+            // The woken did steps inside. So may those that begin: they share what is left.
             *dearest = account.settle(polls).max(*dearest);
             share = account.share(slot_count);
             (most, polls) = (slot_count - polls, 0);
         }
-        // A failure may become visible meanwhile, from another thread: a new turn looks at it before
-        // anything else is pulled.
+        // A failure may become visible meanwhile, by a wake from another thread. Then a new turn looks
+        // at it before anything else is pulled.
         while feed.may_begin(slots) && polls < most && !wakes.any_remote() {
             Account::lend(share);
             let Some(item) = feed.items.next() else {
@@ -253,6 +253,7 @@ where
             polls += 1;
             if let Poll::Ready(output) = slots.begin(index, (feed.f)(item), cx) {
                 books.take_in(index, output, feed);
+                // Over the budget, slots are filled, but not by one item after the other.
                 if polls >= account.left() {
                     most = polls;
                 }
