@@ -89,3 +89,39 @@ fn no_combinator_doubles_its_future() {
     // A run holds its futures elsewhere.
     assert!(size_of_val(&batch(0..9).limit(3).map(|_| big())) <= 400);
 }
+
+/// What the compiler says of a program.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn compiled(source: &str) -> String {
+    use std::fs;
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let deps = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let library = fs::read_dir(&deps).unwrap().map(|file| file.unwrap()).filter(|file| {
+        let name = file.file_name().into_string().unwrap();
+        name.starts_with("libgondola-") && name.ends_with(".rlib")
+    });
+    let newest = library.max_by_key(|file| file.metadata().unwrap().modified().unwrap()).unwrap();
+    let mut compiler = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args(["-", "--crate-type=lib", "--edition=2024", "--emit=metadata", "-o", "/dev/null"])
+        .arg(format!("--extern=gondola={}", newest.path().display()))
+        .arg(format!("-Ldependency={}", deps.display()))
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    compiler.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
+    String::from_utf8(compiler.wait_with_output().unwrap().stderr).unwrap()
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn the_compiler_names_the_cure_for_a_batch_without_a_limit() {
+    let said = compiled("pub fn f() { drop(gondola::batch(0..3).for_each(async |_| ())); }");
+    assert!(said.contains("this batch has no limit yet"), "{said}");
+    assert!(said.contains("add `.limit(k)` before the verb"), "{said}");
+    let said =
+        compiled("pub fn f() { drop(gondola::batch(0..3).limit(2).for_each(async |_| ())); }");
+    assert_eq!(said, "");
+}
