@@ -358,7 +358,7 @@ impl CancellationToken {
     /// completes in the same poll gives `Some`.
     ///
     /// Nothing is asked during a poll: this can't end a future that never returns `Pending`. A loop
-    /// that may run for long without waiting has to give way by itself: see `consume_budget`.
+    /// that may run for long without waiting has to give way by itself: see [`consume_budget`](crate::consume_budget).
     ///
     /// A poll costs one load more than that of `future`; once something in the tree was cancelled,
     /// it takes the tree's lock.

@@ -197,7 +197,7 @@ impl Drop for Sleep {
 ///
 /// Nothing looks at the clock during a poll: this can't end a future that never returns `Pending`,
 /// nor a loop around it in which each future is ready. A loop that may run for long without waiting
-/// has to give way by itself: see `consume_budget`.
+/// has to give way by itself: see [`consume_budget`](crate::consume_budget).
 ///
 /// # Errors
 /// [`Elapsed`], once `duration` has passed since this call.

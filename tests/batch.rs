@@ -722,6 +722,40 @@ fn wakes_from_other_threads_reach_a_batch_under_every_executor() {
 }
 
 #[test]
+fn a_first_poll_may_run_a_runtime_of_its_own() {
+    let run = batch(0..300_u64).limit(70).map(async |item| {
+        let inner = batch(0..item % 3).limit(2).map(async |_| sleep(Duration::from_secs(1)).await);
+        let slept = simulate(async { inner.await.unwrap().len() as u64 });
+        yield_now().await;
+        item + slept
+    });
+    let outputs = futures::executor::block_on(run).unwrap();
+    assert!(outputs.into_iter().eq((0..300).map(|item| item + item % 3)));
+}
+
+#[test]
+fn two_executors_may_poll_in_turn() {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..40).map(|_| futures::channel::oneshot::channel::<usize>()).unzip();
+    let mut run = Box::pin(batch(receivers).limit(8).map(async |receiver| receiver.await.unwrap()));
+    let mut senders = senders.into_iter().enumerate();
+    let mut runtime = Runtime::new().unwrap();
+    let outputs = loop {
+        // Each executor polls once, then somebody else's thread sends, and the other one goes on.
+        let polled = runtime.block_on(async { futures::poll!(run.as_mut()) });
+        if let Poll::Ready(outputs) = polled {
+            break outputs.unwrap();
+        }
+        let polled = futures::executor::block_on(async { futures::poll!(run.as_mut()) });
+        assert!(polled.is_pending());
+        if let Some((index, sender)) = senders.next() {
+            std::thread::spawn(move || sender.send(index).unwrap()).join().unwrap();
+        }
+    };
+    assert!(outputs.into_iter().eq(0..40));
+}
+
+#[test]
 fn items_may_wake_each_other() {
     // Each item waits for the one before it; they are polled in any order.
     let done: Vec<Cell<bool>> = (0..100).map(|_| Cell::new(false)).collect();
