@@ -103,8 +103,12 @@ fn compiled(source: &str) -> String {
         name.starts_with("libgondola-") && name.ends_with(".rlib")
     });
     let newest = library.max_by_key(|file| file.metadata().unwrap().modified().unwrap()).unwrap();
+    // A folder of its own, never a device: rustc puts a new file in the place of the one it names.
+    let output = std::env::temp_dir().join(format!("gondola-types-{}", std::process::id()));
+    fs::create_dir_all(&output).unwrap();
     let mut compiler = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-        .args(["-", "--crate-type=lib", "--edition=2024", "--emit=metadata", "-o", "/dev/null"])
+        .args(["-", "--crate-type=lib", "--edition=2024", "--emit=metadata", "--out-dir"])
+        .arg(&output)
         .arg(format!("--extern=gondola={}", newest.path().display()))
         .arg(format!("-Ldependency={}", deps.display()))
         .stdin(Stdio::piped())
@@ -112,7 +116,9 @@ fn compiled(source: &str) -> String {
         .spawn()
         .unwrap();
     compiler.stdin.take().unwrap().write_all(source.as_bytes()).unwrap();
-    String::from_utf8(compiler.wait_with_output().unwrap().stderr).unwrap()
+    let said = compiler.wait_with_output().unwrap().stderr;
+    fs::remove_dir_all(output).unwrap();
+    String::from_utf8(said).unwrap()
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
