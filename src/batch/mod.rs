@@ -45,8 +45,10 @@
 
 #[cfg(feature = "anyhow")]
 mod anyhow;
+mod books;
 mod builder;
 mod error;
+mod feed;
 mod on_error;
 mod run;
 mod verbs;

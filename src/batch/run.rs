@@ -1,14 +1,16 @@
 //! The run of a batch: its turn and its law.
 #![forbid(unsafe_code)]
 
-use super::error::{BatchError, ErrorKind, ItemError};
-use super::on_error::{OnError, Stop};
+use super::books::{Books, Outcome};
+use super::error::ErrorKind;
+use super::feed::{Cancel, Feed};
+use super::on_error::OnError;
 use super::verbs::Verb;
 use crate::bell::ParentBell;
 use crate::budget::{self, Account, MAX_SLOTS};
-use crate::cancel::{CancellationToken, Wait};
+use crate::cancel::CancellationToken;
 use crate::panic::Contained;
-use crate::slots::{MAX_ITEMS, Slots};
+use crate::slots::Slots;
 use crate::wake::Wakes;
 use std::fmt;
 use std::future::Future;
@@ -65,36 +67,6 @@ struct Wheel<Fut> {
     wakes: Wakes<ParentBell>,
 }
 
-/// Where the items come from, and whether more of them may begin.
-struct Feed<I, F> {
-    items: I,
-    f: F,
-    cancel: Option<Cancel>,
-    pulled: usize,
-    /// The source has ended, or the batch was stopped: no item is begun any more.
-    closed: bool,
-    /// Why it was stopped.
-    stopped: Option<ErrorKind>,
-}
-
-struct Cancel {
-    token: CancellationToken,
-    wait: Wait,
-}
-
-/// What became of the items.
-struct Books<V, E> {
-    verb: V,
-    on_error: OnError,
-    errors: Vec<ItemError<E>>,
-    cut_off: Vec<usize>,
-}
-
-type Outcome<I, V, O> = Result<
-    <V as Verb<O>>::Whole,
-    Box<BatchError<I, <V as Verb<O>>::Error, <V as Verb<O>>::Partial>>,
->;
-
 impl<I, F, Fut, V> Run<I, F, Fut, V>
 where
     I: Iterator,
@@ -125,7 +97,7 @@ where
                 match plan.slots() {
                     Ok(slots) => *stage = Stage::Turning(Turning::new(slots, plan, f, verb)),
                     Err(kind) => {
-                        let (mut feed, books) = open(plan, f, verb);
+                        let (mut feed, books) = plan.open(f, verb);
                         feed.stop(kind);
                         return Poll::Ready(books.close(feed));
                     }
@@ -167,7 +139,7 @@ where
             verb.expect(lower);
         }
         let wheel = Wheel { slots: Slots::new(slots), wakes: Wakes::new(slots, ParentBell::new()) };
-        let (feed, books) = open(plan, f, verb);
+        let (feed, books) = plan.open(f, verb);
         Self { wheel, feed, books, dearest: 1, runtime: budget::entered_runtime() }
     }
 
@@ -292,100 +264,9 @@ impl<I: Iterator> Plan<I> {
             slots => Ok(slots),
         }
     }
-}
 
-fn open<I, F, V, E>(plan: Plan<I>, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
-    let Plan { items, on_error, token, .. } = plan;
-    let cancel = token.map(|token| Cancel { token, wait: Wait::default() });
-    let feed = Feed { items, f, cancel, pulled: 0, closed: false, stopped: None };
-    (feed, Books { verb, on_error, errors: Vec::new(), cut_off: Vec::new() })
-}
-
-impl<I, F> Feed<I, F> {
-    fn stop(&mut self, kind: ErrorKind) {
-        self.closed = true;
-        self.stopped.get_or_insert(kind);
-    }
-
-    /// Whether one more item may be pulled; asked before each, for the source, the closure and the
-    /// first poll may cancel the token.
-    #[inline(always)]
-    fn may_begin<Fut>(&mut self, slots: &Slots<Fut>) -> bool {
-        if let Some(cancel) = &self.cancel {
-            // With nothing left to do, it completes all the same.
-            if cancel.token.is_cancelled() && (slots.taken() > 0 || !self.closed) {
-                self.stop(ErrorKind::Cancelled);
-            }
-        }
-        // Not to be reached with 64 bits, not even in a hundred years.
-        if usize::BITS < 64 && self.pulled == MAX_ITEMS && !self.closed {
-            self.stop(ErrorKind::TooManyItems { max: MAX_ITEMS });
-        }
-        !self.closed && slots.any_vacant()
-    }
-
-    /// Whether what is in flight is to be dropped.
-    fn cuts(&self, on_error: OnError) -> bool {
-        match self.stopped {
-            None | Some(ErrorKind::TooManyItems { .. }) => false,
-            Some(_) => on_error != OnError::Stop(Stop::Drain),
-        }
-    }
-}
-
-impl<V, E> Books<V, E> {
-    #[inline(always)]
-    fn take_in<I, F, O>(&mut self, index: usize, output: O, feed: &mut Feed<I, F>)
-    where
-        V: Verb<O, Error = E>,
-    {
-        if let Err(error) = self.verb.take_in(index, output) {
-            self.errors.push(ItemError { index, error });
-            if let OnError::Stop(_) = self.on_error {
-                feed.stop(ErrorKind::Item);
-            }
-        }
-    }
-
-    /// The end: what the user gave is dropped, then the result is made. If something panics on the
-    /// way, whatever was collected is dropped as well.
-    #[inline(always)]
-    fn close<I, F, O>(self, feed: Feed<I, F>) -> Outcome<I, V, O>
-    where
-        V: Verb<O, Error = E>,
-    {
-        let Feed { items, f, cancel, pulled, stopped, .. } = feed;
-        let kind = stopped.or((!self.errors.is_empty()).then_some(ErrorKind::Item));
-        let mut contained = Contained::default();
-        contained.drop(f);
-        contained.drop(cancel);
-        let rest = match kind {
-            Some(_) => Some(items),
-            None => {
-                contained.drop(items);
-                None
-            }
-        };
-        if contained.has_panicked() {
-            contained.drop(rest);
-            self.scrap(&mut contained);
-            contained.resume();
-            unreachable!("a panic was contained");
-        }
-        let Self { verb, errors, cut_off, .. } = self;
-        let (Some(kind), Some(rest)) = (kind, rest) else { return Ok(verb.whole()) };
-        // A heap, for it is 4 kB less of code than a sort: the smallest programs feel it.
-        let cut_off = std::collections::BinaryHeap::from(cut_off).into_sorted_vec();
-        let partial = verb.partial();
-        Err(Box::new(BatchError { kind, pulled, errors, cut_off, partial, rest }))
-    }
-
-    fn scrap<O>(self, contained: &mut Contained)
-    where
-        V: Verb<O, Error = E>,
-    {
-        self.verb.scrap(contained);
-        contained.drop_each(self.errors);
+    fn open<F, V, E>(self, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
+        (Feed::new(self.items, f, self.token), Books::new(verb, self.on_error))
     }
 }
 
@@ -426,12 +307,6 @@ impl<Fut> Drop for Wheel<Fut> {
     }
 }
 
-impl Drop for Cancel {
-    fn drop(&mut self) {
-        self.wait.leave(&self.token);
-    }
-}
-
 impl<I, F, Fut: Future, V: Verb<Fut::Output>> fmt::Debug for Run<I, F, Fut, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Run");
@@ -447,6 +322,7 @@ impl<I, F, Fut: Future, V: Verb<Fut::Output>> fmt::Debug for Run<I, F, Fut, V> {
 mod tests {
     use super::*;
     use crate::batch;
+    use crate::slots::MAX_ITEMS;
     use std::task::Waker;
 
     #[test]
