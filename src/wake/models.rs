@@ -34,7 +34,7 @@ struct SleeperWaker(Sleeper);
 
 impl std::task::Wake for SleeperWaker {
     fn wake(self: Arc<Self>) {
-        self.0.ring();
+        self.0.sound();
     }
 }
 
@@ -328,5 +328,40 @@ fn a_batch_is_dropped_while_it_is_being_woken() {
         drop(sleeper);
         thread.join().unwrap();
         assert!(weak.upgrade().is_none(), "nothing keeps the parent");
+    });
+}
+
+#[test]
+fn a_failure_that_could_be_seen_is_seen_before_the_next_pull() {
+    model(|| {
+        let sleeper = Sleeper::new();
+        let parent = sleeper.waker();
+        let wakes = Wakes::new(1, ParentBell::new());
+        let told = Arc::new(AtomicUsize::new(0));
+        assert_eq!(begin(&wakes), 0);
+        // An item begins, and another thread makes it fail. Its wake comes first, then it tells.
+        let (waker, tells) = (waker_of(&wakes, 0).clone(), told.clone());
+        let thread = thread::spawn(move || {
+            waker.wake();
+            tells.store(1, Ordering::Release);
+        });
+        loop {
+            // Others begin, as in `Run::turn`.
+            for _ in 0..2 {
+                let visible = told.load(Ordering::Acquire) == 1;
+                if wakes.any_remote() {
+                    break;
+                }
+                assert!(!visible, "it is pulled after a failure that could be seen");
+            }
+            if !wakes.any_remote() {
+                rest(&wakes, &parent);
+                sleeper.sleep();
+            }
+            if begin(&wakes) == 1 {
+                break;
+            }
+        }
+        thread.join().unwrap();
     });
 }
