@@ -7,6 +7,8 @@ mod support;
 
 #[path = "../models/batch.rs"]
 mod batch;
+#[path = "../models/budget.rs"]
+mod budget;
 #[path = "../models/ring.rs"]
 mod ring;
 #[path = "../kernel/simulated.rs"]
@@ -25,6 +27,7 @@ type Model = fn(&mut Choices<'_>) -> u64;
 
 static MODEL: LazyLock<Model> = LazyLock::new(|| match std::env::var("GONDOLA_MODEL").as_deref() {
     Ok("batch") => batch::case,
+    Ok("budget") => budget::case,
     Ok("ring") => ring::case,
     Ok("sockets") => sockets::case,
     Ok("timers") => timers::case,

@@ -8,6 +8,7 @@
 mod support;
 
 mod batch;
+mod budget;
 mod ring;
 mod timers;
 mod token;
