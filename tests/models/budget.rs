@@ -36,8 +36,8 @@ enum Act {
     Wait,
     /// Wakes whoever has waited longest.
     Kick,
-    /// So many operations.
-    Operations(usize),
+    /// So many operations in each of two branches, side by side.
+    Operations([usize; 2]),
     /// Another executor inside of a poll.
     Inside,
     Panic,
@@ -50,7 +50,7 @@ fn tree(choices: &mut Choices<'_>, depth: u32, leaves: &mut usize) -> Tree {
             0 => Act::Spin,
             1 => Act::Wait,
             2 => Act::Kick,
-            3 => Act::Operations(1 + choices.index(200)),
+            3 => Act::Operations([1 + choices.index(200), choices.index(2) * choices.index(200)]),
             4 => Act::Inside,
             _ => Act::Panic,
         });
@@ -137,10 +137,33 @@ impl World {
 struct Leaf {
     number: usize,
     acts: std::vec::IntoIter<Act>,
+    branches: [Branch; 2],
+    world: Rc<World>,
+}
+
+struct Branch {
     operations: usize,
     operation: ConsumeBudget,
     refused: bool,
-    world: Rc<World>,
+}
+
+impl Branch {
+    fn new(operations: usize) -> Self {
+        Self { operations, operation: consume_budget(), refused: false }
+    }
+
+    fn poll(&mut self, world: &World, cx: &mut Context<'_>) -> Poll<()> {
+        while self.operations > 0 {
+            if Pin::new(&mut self.operation).poll(cx).is_pending() {
+                world.check(!self.refused, "refused twice in a row");
+                self.refused = true;
+                return Poll::Pending;
+            }
+            *self = Self::new(self.operations - 1);
+            world.operations.set(world.operations.get() + 1);
+        }
+        Poll::Ready(())
+    }
 }
 
 impl Leaf {
@@ -151,9 +174,7 @@ impl Leaf {
         Self {
             number: leaves.len() - 1,
             acts: acts.to_vec().into_iter(),
-            operations: 0,
-            operation: consume_budget(),
-            refused: false,
+            branches: [0; 2].map(Branch::new),
             world: world.clone(),
         }
     }
@@ -173,16 +194,10 @@ impl Future for Leaf {
         world.set(self.number, State::Waits);
         world.polled.borrow_mut()[self.number] = world.round.get();
         loop {
-            while self.operations > 0 {
-                if Pin::new(&mut self.operation).poll(cx).is_pending() {
-                    world.check(!self.refused, "refused twice in a row");
-                    self.refused = true;
-                    world.set(self.number, State::CanGoOn);
-                    return Poll::Pending;
-                }
-                (self.operation, self.refused) = (consume_budget(), false);
-                self.operations -= 1;
-                world.operations.set(world.operations.get() + 1);
+            let branches = self.branches.each_mut().map(|branch| branch.poll(&world, cx));
+            if branches.contains(&Poll::Pending) {
+                world.set(self.number, State::CanGoOn);
+                return Poll::Pending;
             }
             match self.acts.next() {
                 None => return Poll::Ready(()),
@@ -196,7 +211,7 @@ impl Future for Leaf {
                     return Poll::Pending;
                 }
                 Some(Act::Kick) => drop(world.kick()),
-                Some(Act::Operations(count)) => self.operations = count,
+                Some(Act::Operations(counts)) => self.branches = counts.map(Branch::new),
                 Some(Act::Inside) => {
                     let inner = batch(0..3).limit(2).for_each(|_| yield_now());
                     futures::executor::block_on(inner).unwrap();
