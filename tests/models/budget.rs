@@ -136,7 +136,7 @@ impl World {
 
 struct Leaf {
     number: usize,
-    acts: std::vec::IntoIter<Act>,
+    acts: VecDeque<Act>,
     branches: [Branch; 2],
     world: Rc<World>,
 }
@@ -173,7 +173,7 @@ impl Leaf {
         world.polled.borrow_mut().push(world.round.get());
         Self {
             number: leaves.len() - 1,
-            acts: acts.to_vec().into_iter(),
+            acts: acts.iter().copied().collect(),
             branches: [0; 2].map(Branch::new),
             world: world.clone(),
         }
@@ -199,7 +199,7 @@ impl Future for Leaf {
                 world.set(self.number, State::CanGoOn);
                 return Poll::Pending;
             }
-            match self.acts.next() {
+            match self.acts.pop_front() {
                 None => return Poll::Ready(()),
                 Some(Act::Spin) => {
                     cx.waker().wake_by_ref();
