@@ -12,7 +12,8 @@
 //! 2. Readiness is cleared by `WouldBlock`, in the poll that got it, on the thread that dispatches
 //!    events: a newer event cannot be erased. A short transfer clears it as well, if
 //!    [`Watch::ending`] allows.
-//! 3. One waiter per direction. HUP and ERR wake both.
+//! 3. Any number of operations may wait for a direction. An event wakes them all; HUP and ERR wake
+//!    those of both directions.
 //! 4. Events are first all recorded, then their waiters woken from `due`: a waker that panics
 //!    loses no edge, and leaves the rest of `due` to the next look.
 #![forbid(unsafe_code)]
@@ -63,7 +64,9 @@ struct Kernel {
 struct Watch {
     generation: usize,
     ready: [bool; 2],
+    /// The first waiter of each direction. The others, which are rare, stand in `more`.
     waiters: [Option<Waiter>; 2],
+    more: Vec<(Direction, Waiter)>,
     /// Read-closed, HUP, ERR or urgent data was seen: no short transfer clears readiness any more.
     ending: bool,
 }
@@ -72,6 +75,9 @@ struct Waiter {
     ticket: u64,
     waker: Waker,
 }
+
+/// The ticket that all poll methods of a direction share.
+pub(crate) const POLLED: u64 = 0;
 
 /// The bell of a runtime: it ends the sleep in the kernel, if there is one.
 pub(crate) struct ReactorBell(Option<mio::Waker>);
@@ -135,8 +141,8 @@ impl Reactor {
     ) -> io::Result<Token> {
         let mut watches = self.watches.borrow_mut();
         let generation = self.generation.get();
-        let (ready, waiters) = ([ready; 2], [None, None]);
-        let index = watches.insert(Watch { generation, ready, waiters, ending: false });
+        let (ready, waiters, more) = ([ready; 2], [None, None], Vec::new());
+        let index = watches.insert(Watch { generation, ready, waiters, more, ending: false });
         let token = Token(generation << HALF | index as usize);
         // The largest index is left to the bell's token.
         let registered = match (index as usize) < (1 << HALF) - 1 {
@@ -217,43 +223,34 @@ impl Reactor {
         self.ticket.get()
     }
 
-    /// Puts `waker` in the direction's place.
-    ///
-    /// # Errors
-    /// `ResourceBusy`, if another operation than `ticket` waits there.
+    /// The operation `ticket` waits for `direction`; `waker` hears of the next event.
     pub(crate) fn set_waiter(
         &self,
         token: Token,
         direction: Direction,
         ticket: u64,
         waker: &Waker,
-    ) -> io::Result<()> {
-        let (at, direction) = (index(token), direction as usize);
-        let check = |place: &Option<Waiter>| match place {
-            Some(other) if other.ticket != ticket => {
-                let why = "another operation waits for this direction of the socket";
-                Err(io::Error::new(io::ErrorKind::ResourceBusy, why))
-            }
-            own => Ok(own.as_ref().is_some_and(|own| own.waker.will_wake(waker))),
+    ) {
+        let first = |watch: &Watch| {
+            let first = watch.waiters[direction as usize].as_ref();
+            first.is_some_and(|first| first.ticket == ticket && first.waker.will_wake(waker))
         };
-        if check(&self.watches.borrow()[at].waiters[direction])? {
-            return Ok(());
+        if first(&self.watches.borrow()[index(token)]) {
+            return;
         }
         let fresh = Waiter { ticket, waker: waker.clone() };
-        let mut watches = self.watches.borrow_mut();
-        let place = &mut watches[at].waiters[direction];
-        // The clone is foreign code: it may have put another operation there.
-        check(place)?;
-        let old = place.replace(fresh);
-        drop(watches);
-        drop(old);
-        Ok(())
+        let old = self.watches.borrow_mut()[index(token)].put(direction, fresh);
+        // Of the poll methods only the last caller waits. Whoever it displaces is woken, and asks
+        // again: two tasks at one socket cost turns, but none of them hangs.
+        match old {
+            Some(old) if ticket == POLLED && !old.waker.will_wake(waker) => old.waker.wake(),
+            old => drop(old),
+        }
     }
 
     /// The operation `ticket` waits no longer.
     pub(crate) fn clear_waiter(&self, token: Token, direction: Direction, ticket: u64) {
-        let old = self.watches.borrow_mut()[index(token)].waiters[direction as usize]
-            .take_if(|waiter| waiter.ticket == ticket);
+        let old = self.watches.borrow_mut()[index(token)].take(direction, ticket);
         drop(old);
     }
 
@@ -353,17 +350,50 @@ impl Kernel {
 }
 
 impl Watch {
+    /// Puts a waiter in, and returns the one of the same operation that was there.
+    fn put(&mut self, direction: Direction, fresh: Waiter) -> Option<Waiter> {
+        let old = self.take(direction, fresh.ticket);
+        match &mut self.waiters[direction as usize] {
+            Some(_) => self.more.push((direction, fresh)),
+            first => *first = Some(fresh),
+        }
+        old
+    }
+
+    fn take(&mut self, direction: Direction, ticket: u64) -> Option<Waiter> {
+        let first = self.waiters[direction as usize].take_if(|first| first.ticket == ticket);
+        first.or_else(|| {
+            let own = |(way, waiter): &(_, Waiter)| *way == direction && waiter.ticket == ticket;
+            let at = self.more.iter().position(own)?;
+            Some(self.more.swap_remove(at).1)
+        })
+    }
+
+    #[cold]
+    fn wake_more(&mut self, direction: Direction, due: &mut VecDeque<Waker>) {
+        for (way, waiter) in std::mem::take(&mut self.more) {
+            match way == direction {
+                true => due.push_back(waiter.waker),
+                false => self.more.push((way, waiter)),
+            }
+        }
+    }
+
     fn record(&mut self, event: &Event, due: &mut VecDeque<Waker>) {
         let ended = event.is_error() || (event.is_read_closed() && event.is_write_closed());
         self.ending |=
             ended || event.is_read_closed() || event.is_write_closed() || event.is_priority();
         let readable = event.is_readable() || event.is_read_closed() || event.is_priority();
         let writable = event.is_writable() || event.is_write_closed();
-        for (direction, happened) in [(0, readable || ended), (1, writable || ended)] {
+        for (direction, happened) in
+            [(Direction::Read, readable || ended), (Direction::Write, writable || ended)]
+        {
             if happened {
-                self.ready[direction] = true;
-                if let Some(waiter) = self.waiters[direction].take() {
-                    due.push_back(waiter.waker);
+                self.ready[direction as usize] = true;
+                let first = self.waiters[direction as usize].take();
+                due.extend(first.map(|waiter| waiter.waker));
+                if !self.more.is_empty() {
+                    self.wake_more(direction, due);
                 }
             }
         }

@@ -55,3 +55,15 @@ pub(crate) fn send_vectored(
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, FLAGS) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
+
+/// Whether the kernel would let a read, or a write, go on now, if only to an error or the end.
+#[cfg(unix)]
+pub(crate) fn is_ready(socket: &impl std::os::fd::AsRawFd, writing: bool) -> io::Result<bool> {
+    let events = if writing { libc::POLLOUT } else { libc::POLLIN };
+    let mut polled = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one pollfd, alive for the call, which does not wait.
+    match unsafe { libc::poll(&mut polled, 1, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        ready => Ok(ready > 0),
+    }
+}

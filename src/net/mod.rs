@@ -4,8 +4,7 @@
 //! another executor) an operation that would have to wait returns an error of kind
 //! `NotConnected` instead of waiting for ever.
 //!
-//! One operation per direction may wait at a time. The types see to it for streams; a second
-//! [`accept`](TcpListener::accept) gets `ResourceBusy`.
+//! Any number of operations may wait at one socket; an event wakes them all.
 //!
 //! Addresses are IP addresses: resolve names before, for what std has for it blocks.
 //!
@@ -43,6 +42,7 @@ macro_rules! connected {
     };
 }
 
+mod halves;
 mod tcp_listener;
 mod tcp_split;
 mod tcp_stream;

@@ -1,11 +1,16 @@
-//! The halves of a stream.
+//! The halves of a TCP stream.
 #![forbid(unsafe_code)]
 
-use super::transfer;
-use super::watched::Stream;
+use super::halves::{read_methods, write_methods};
+use super::transfer::{self, Reading, ReadingVectored, Writing, WritingVectored};
+use super::watched::Watched;
+use crate::reactor::Direction;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::task::{Context, Poll};
+
+type Stream = Watched<mio::net::TcpStream>;
 
 /// The reading half of a borrowed [`TcpStream`](super::TcpStream): see
 /// [`split`](super::TcpStream::split).
@@ -65,6 +70,7 @@ pub struct OwnedReadHalf {
 #[derive(Debug)]
 pub struct OwnedWriteHalf {
     io: Rc<Stream>,
+    is_reunited: bool,
 }
 
 pub(super) fn split(io: &Stream) -> (ReadHalf<'_>, WriteHalf<'_>) {
@@ -73,85 +79,64 @@ pub(super) fn split(io: &Stream) -> (ReadHalf<'_>, WriteHalf<'_>) {
 
 pub(super) fn into_split(io: Stream) -> (OwnedReadHalf, OwnedWriteHalf) {
     let io = Rc::new(io);
-    (OwnedReadHalf { io: io.clone() }, OwnedWriteHalf { io })
+    (OwnedReadHalf { io: io.clone() }, OwnedWriteHalf { io, is_reunited: false })
+}
+
+/// Two halves of the same stream are that stream again; others come back as they are.
+pub(super) fn reunite(
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+) -> Result<Stream, (OwnedReadHalf, OwnedWriteHalf)> {
+    if !Rc::ptr_eq(&reader.io, &writer.io) {
+        return Err((reader, writer));
+    }
+    let mut writer = writer;
+    writer.is_reunited = true;
+    drop(writer);
+    Ok(Rc::into_inner(reader.io).expect("the other half was the only one"))
 }
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
-        // The peer may have gone already; then there is nothing to shut down.
-        let _ = self.io.shutdown(Shutdown::Write);
+        if !self.is_reunited {
+            // The peer may have gone already; then there is nothing to shut down.
+            let _ = self.io.shutdown(Shutdown::Write);
+        }
     }
 }
 
-// What the methods do is said once, at the whole stream.
-macro_rules! read_methods {
+read_methods!(
+    ReadHalf<'_>,
+    "TcpStream",
+    connected,
+    "let (mut reader, _writer) = client.split();",
+    SocketAddr
+);
+read_methods!(
+    OwnedReadHalf,
+    "TcpStream",
+    connected,
+    "let (mut reader, _writer) = client.into_split();",
+    SocketAddr
+);
+write_methods!(
+    WriteHalf<'_>,
+    "TcpStream",
+    connected,
+    "let (_reader, mut writer) = client.split();",
+    SocketAddr
+);
+write_methods!(
+    OwnedWriteHalf,
+    "TcpStream",
+    connected,
+    "let (_reader, mut writer) = client.into_split();",
+    SocketAddr
+);
+
+macro_rules! peek {
     ($Half:ty, $split:literal) => {
         impl $Half {
-            /// As [`TcpStream::read`](super::TcpStream::read).
-            ///
-            /// # Errors
-            /// As there.
-            ///
-            /// # Cancel safety
-            /// Loses no byte.
-            ///
-            /// ```
-            #[doc = connected!()]
-            #[doc = $split]
-            /// server.write_all(b"hi").await?;
-            /// assert_eq!(reader.read(&mut [0; 8]).await?, 2);
-            /// # std::io::Result::Ok(()) }).unwrap();
-            /// ```
-            pub fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-                transfer::read(&self.io, buffer)
-            }
-
-            /// As [`TcpStream::read_vectored`](super::TcpStream::read_vectored).
-            ///
-            /// # Errors
-            /// As there.
-            ///
-            /// # Cancel safety
-            /// Loses no byte.
-            ///
-            /// ```
-            #[doc = connected!()]
-            #[doc = $split]
-            /// server.write_all(b"hi").await?;
-            /// let mut buffer = [0; 8];
-            /// let mut buffers = [std::io::IoSliceMut::new(&mut buffer)];
-            /// assert_eq!(reader.read_vectored(&mut buffers).await?, 2);
-            /// # std::io::Result::Ok(()) }).unwrap();
-            /// ```
-            pub fn read_vectored(
-                &mut self,
-                buffers: &mut [IoSliceMut<'_>],
-            ) -> impl Future<Output = io::Result<usize>> {
-                transfer::read_vectored(&self.io, buffers)
-            }
-
-            /// As [`TcpStream::read_exact`](super::TcpStream::read_exact).
-            ///
-            /// # Errors
-            /// As there.
-            ///
-            /// # Cancel safety
-            /// Not cancel-safe, as there.
-            ///
-            /// ```
-            #[doc = connected!()]
-            #[doc = $split]
-            /// server.write_all(b"hi").await?;
-            /// reader.read_exact(&mut [0; 2]).await?;
-            /// # std::io::Result::Ok(()) }).unwrap();
-            /// ```
-            pub fn read_exact(
-                &mut self,
-                buffer: &mut [u8],
-            ) -> impl Future<Output = io::Result<()>> {
-                transfer::read_exact(&self.io, buffer)
-            }
-
             /// As [`TcpStream::peek`](super::TcpStream::peek).
             ///
             /// # Errors
@@ -174,70 +159,5 @@ macro_rules! read_methods {
     };
 }
 
-macro_rules! write_methods {
-    ($Half:ty, $split:literal) => {
-        impl $Half {
-            /// As [`TcpStream::write`](super::TcpStream::write).
-            ///
-            /// # Errors
-            /// As there.
-            ///
-            /// # Cancel safety
-            /// A write that was cancelled wrote nothing.
-            ///
-            /// ```
-            #[doc = connected!()]
-            #[doc = $split]
-            /// assert_eq!(writer.write(b"hi").await?, 2);
-            /// # std::io::Result::Ok(()) }).unwrap();
-            /// ```
-            pub fn write(&mut self, buffer: &[u8]) -> impl Future<Output = io::Result<usize>> {
-                transfer::write(&self.io, buffer)
-            }
-
-            /// As [`TcpStream::write_vectored`](super::TcpStream::write_vectored).
-            ///
-            /// # Errors
-            /// As there.
-            ///
-            /// # Cancel safety
-            /// A write that was cancelled wrote nothing.
-            ///
-            /// ```
-            #[doc = connected!()]
-            #[doc = $split]
-            /// assert_eq!(writer.write_vectored(&[std::io::IoSlice::new(b"hi")]).await?, 2);
-            /// # std::io::Result::Ok(()) }).unwrap();
-            /// ```
-            pub fn write_vectored(
-                &mut self,
-                buffers: &[IoSlice<'_>],
-            ) -> impl Future<Output = io::Result<usize>> {
-                transfer::write_vectored(&self.io, buffers)
-            }
-
-            /// As [`TcpStream::write_all`](super::TcpStream::write_all).
-            ///
-            /// # Errors
-            /// As there.
-            ///
-            /// # Cancel safety
-            /// Not cancel-safe, as there.
-            ///
-            /// ```
-            #[doc = connected!()]
-            #[doc = $split]
-            /// writer.write_all(b"hi").await?;
-            /// # std::io::Result::Ok(()) }).unwrap();
-            /// ```
-            pub fn write_all(&mut self, buffer: &[u8]) -> impl Future<Output = io::Result<()>> {
-                transfer::write_all(&self.io, buffer)
-            }
-        }
-    };
-}
-
-read_methods!(ReadHalf<'_>, "let (mut reader, _writer) = client.split();");
-read_methods!(OwnedReadHalf, "let (mut reader, _writer) = client.into_split();");
-write_methods!(WriteHalf<'_>, "let (_reader, mut writer) = client.split();");
-write_methods!(OwnedWriteHalf, "let (_reader, mut writer) = client.into_split();");
+peek!(ReadHalf<'_>, "let (mut reader, _writer) = client.split();");
+peek!(OwnedReadHalf, "let (mut reader, _writer) = client.into_split();");

@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 use super::tcp_split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
-use super::transfer;
-use super::watched::{Stream, Watched, current_reactor};
+use super::transfer::{self, Reading, ReadingVectored, Writing, WritingVectored};
+use super::watched::{Watched, current_reactor};
 use crate::reactor::{Direction, Reactor};
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 /// A TCP connection. Dropping it closes it.
 ///
@@ -56,7 +57,7 @@ use std::rc::Rc;
 /// ```
 #[derive(Debug)]
 pub struct TcpStream {
-    io: Stream,
+    io: Watched<mio::net::TcpStream>,
 }
 
 impl TcpStream {
@@ -260,9 +261,32 @@ impl TcpStream {
     /// # echo.await.unwrap()?;
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
+    /// [`OwnedReadHalf::reunite`] puts them together again.
     #[must_use]
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         tcp_split::into_split(self.io)
+    }
+}
+
+impl OwnedReadHalf {
+    /// Makes the stream whole again, from both halves of it.
+    ///
+    /// # Errors
+    /// Two halves of different streams come back as they are.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// let (reader, writer) = client.into_split();
+    /// let mut client = reader.reunite(writer).unwrap();
+    /// client.write_all(b"hi").await?; // nothing was shut down
+    /// assert_eq!(server.read(&mut [0; 8]).await?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn reunite(
+        self,
+        writer: OwnedWriteHalf,
+    ) -> Result<TcpStream, (OwnedReadHalf, OwnedWriteHalf)> {
+        tcp_split::reunite(self, writer).map(|io| TcpStream { io })
     }
 }
 
@@ -288,7 +312,7 @@ impl TcpStream {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn read(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
-        transfer::read(&self.io, buffer)
+        transfer::run(&self.io, Reading(buffer))
     }
 
     /// Reads what there is into several buffers, filling one after the other. Else as
@@ -315,7 +339,7 @@ impl TcpStream {
         &mut self,
         buffers: &mut [IoSliceMut<'_>],
     ) -> impl Future<Output = io::Result<usize>> {
-        transfer::read_vectored(&self.io, buffers)
+        transfer::run(&self.io, ReadingVectored::new(buffers))
     }
 
     /// Fills the buffer, by as many reads as that takes.
@@ -360,6 +384,75 @@ impl TcpStream {
         transfer::peek(&self.io, buffer)
     }
 
+    /// As [`read`](Self::read), for whoever polls by hand: to implement a trait, for example.
+    ///
+    /// All poll methods that read are one waiter: of two tasks that poll the same socket, the last
+    /// one waits. The other is woken, to poll again. Both get on, but they keep each other awake.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancel safety
+    /// Nothing is read but by the call that returns it. Once it has returned `Pending`, the task
+    /// may be woken, even if it does not want to read any more.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// use std::future::poll_fn;
+    ///
+    /// server.write_all(b"hi").await?;
+    /// let mut buffer = [0; 8];
+    /// assert_eq!(poll_fn(|cx| client.poll_read(cx, &mut buffer)).await?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        transfer::poll(&self.io, cx, Reading(buffer))
+    }
+
+    /// As [`read`](Self::read), but it never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing, as far as the runtime knows: only between two polls of a
+    /// task does it hear what has come. [`readable`](Self::readable) waits for it. Else as
+    /// [`read`](Self::read).
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// let mut buffer = [0; 8];
+    /// assert_eq!(client.try_read(&mut buffer).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    /// server.write_all(b"hi").await?;
+    /// client.readable().await?;
+    /// assert_eq!(client.try_read(&mut buffer)?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        transfer::attempt(&self.io, Reading(buffer))
+    }
+
+    /// Waits until there is something to read: bytes, the end or an error. It asks the kernel
+    /// itself, so it is right even if somebody reads from the descriptor without this type; that is
+    /// one system call more.
+    ///
+    /// # Errors
+    /// The [module](crate::net) says which.
+    ///
+    /// # Cancel safety
+    /// Loses nothing.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// server.write_all(b"hi").await?;
+    /// client.readable().await?;
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn readable(&self) -> impl Future<Output = io::Result<()>> {
+        transfer::ready(&self.io, Direction::Read)
+    }
+
     /// Writes as much as the kernel takes, and returns how much that was: at least one
     /// byte, unless the buffer is empty. Waits while it takes nothing.
     ///
@@ -379,7 +472,7 @@ impl TcpStream {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn write(&mut self, buffer: &[u8]) -> impl Future<Output = io::Result<usize>> {
-        transfer::write(&self.io, buffer)
+        transfer::run(&self.io, Writing(buffer))
     }
 
     /// Writes as much of several buffers, in their order, as the kernel takes. Else as
@@ -406,7 +499,86 @@ impl TcpStream {
         &mut self,
         buffers: &[IoSlice<'_>],
     ) -> impl Future<Output = io::Result<usize>> {
-        transfer::write_vectored(&self.io, buffers)
+        transfer::run(&self.io, WritingVectored::new(buffers))
+    }
+
+    /// As [`write`](Self::write), for whoever polls by hand. All poll methods that write are one
+    /// waiter, as with [`poll_read`](Self::poll_read).
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// Nothing is written but by the call that says so.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// use std::future::poll_fn;
+    ///
+    /// assert_eq!(poll_fn(|cx| client.poll_write(cx, b"hi")).await?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        transfer::poll(&self.io, cx, Writing(buffer))
+    }
+
+    /// As [`write_vectored`](Self::write_vectored), for whoever polls by hand: see
+    /// [`poll_write`](Self::poll_write).
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    ///
+    /// # Cancel safety
+    /// Nothing is written but by the call that says so.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// use std::{future::poll_fn, io::IoSlice};
+    ///
+    /// let parts = [IoSlice::new(b"head "), IoSlice::new(b"body")];
+    /// assert_eq!(poll_fn(|cx| client.poll_write_vectored(cx, &parts)).await?, 9);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        transfer::poll(&self.io, cx, WritingVectored::new(buffers))
+    }
+
+    /// As [`write`](Self::write), but it never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the kernel takes nothing, as far as the runtime knows: see
+    /// [`try_read`](Self::try_read). Else as [`write`](Self::write).
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// assert_eq!(client.try_write(b"hi")?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn try_write(&self, buffer: &[u8]) -> io::Result<usize> {
+        transfer::attempt(&self.io, Writing(buffer))
+    }
+
+    /// Waits until the kernel takes something, or has an error to tell. It asks the kernel itself,
+    /// as [`readable`](Self::readable).
+    ///
+    /// # Errors
+    /// The [module](crate::net) says which.
+    ///
+    /// # Cancel safety
+    /// Loses nothing.
+    ///
+    /// ```
+    #[doc = connected!()]
+    /// client.writable().await?;
+    /// assert_eq!(client.try_write(b"hi")?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn writable(&self) -> impl Future<Output = io::Result<()>> {
+        transfer::ready(&self.io, Direction::Write)
     }
 
     /// Writes the whole buffer, by as many writes as that takes.

@@ -1,88 +1,178 @@
 //! How bytes go: each transfer on a stream socket, from the kernel to the caller's buffer or back.
+//! It runs in one of three ways: awaited, polled, or tried without waiting.
 #![forbid(unsafe_code)]
 
-use super::watched::Stream;
-use crate::reactor::Direction::{Read, Write};
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use super::watched::Watched;
+use crate::reactor::Direction;
+use mio::event::Source;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::ops::Range;
+#[cfg(unix)]
+use std::os::fd::AsRawFd as AsRaw;
+#[cfg(windows)]
+use std::os::windows::io::AsRawSocket as AsRaw;
+use std::task::{Context, Poll};
+
+/// A transfer on a socket `S`, and its buffers.
+pub(super) trait Transfer<S> {
+    const DIRECTION: Direction;
+    /// How many bytes it may come to.
+    fn wanted(&self) -> usize;
+    fn call(&mut self, socket: &S) -> io::Result<usize>;
+}
+
+/// Waits until it has transferred something. Nothing wanted is done at once.
+pub(super) async fn run<S: Source, T: Transfer<S>>(
+    io: &Watched<S>,
+    mut transfer: T,
+) -> io::Result<usize> {
+    match transfer.wanted() {
+        0 => Ok(0),
+        _ => io.run(T::DIRECTION, |socket: &S| call(io, socket, &mut transfer)).await,
+    }
+}
+
+pub(super) fn poll<S: Source, T: Transfer<S>>(
+    io: &Watched<S>,
+    cx: &mut Context<'_>,
+    mut transfer: T,
+) -> Poll<io::Result<usize>> {
+    match transfer.wanted() {
+        0 => Poll::Ready(Ok(0)),
+        _ => io.poll(cx, T::DIRECTION, |socket| call(io, socket, &mut transfer)),
+    }
+}
+
+pub(super) fn attempt<S: Source, T: Transfer<S>>(
+    io: &Watched<S>,
+    mut transfer: T,
+) -> io::Result<usize> {
+    match transfer.wanted() {
+        0 => Ok(0),
+        _ => io.attempt(T::DIRECTION, |socket| call(io, socket, &mut transfer)),
+    }
+}
+
+#[inline(always)]
+fn call<S: Source, T: Transfer<S>>(
+    io: &Watched<S>,
+    socket: &S,
+    transfer: &mut T,
+) -> io::Result<usize> {
+    let done = transfer.call(socket)?;
+    io.transferred(T::DIRECTION, done, transfer.wanted());
+    Ok(done)
+}
+
+pub(super) struct Reading<'a>(pub(super) &'a mut [u8]);
+
+impl<S> Transfer<S> for Reading<'_>
+where
+    for<'s> &'s S: Read,
+{
+    const DIRECTION: Direction = Direction::Read;
+
+    fn wanted(&self) -> usize {
+        self.0.len()
+    }
+
+    fn call(&mut self, mut socket: &S) -> io::Result<usize> {
+        socket.read(self.0)
+    }
+}
+
+pub(super) struct ReadingVectored<'a, 'b> {
+    buffers: &'a mut [IoSliceMut<'b>],
+    wanted: usize,
+}
+
+impl<'a, 'b> ReadingVectored<'a, 'b> {
+    pub(super) fn new(buffers: &'a mut [IoSliceMut<'b>]) -> Self {
+        let (range, wanted) = usable(buffers.iter().map(|buffer| buffer.len()));
+        Self { buffers: &mut buffers[range], wanted }
+    }
+}
+
+impl<S> Transfer<S> for ReadingVectored<'_, '_>
+where
+    for<'s> &'s S: Read,
+{
+    const DIRECTION: Direction = Direction::Read;
+
+    fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    fn call(&mut self, mut socket: &S) -> io::Result<usize> {
+        socket.read_vectored(self.buffers)
+    }
+}
+
+pub(super) struct Writing<'a>(pub(super) &'a [u8]);
+
+impl<S> Transfer<S> for Writing<'_>
+where
+    for<'s> &'s S: Write,
+{
+    const DIRECTION: Direction = Direction::Write;
+
+    fn wanted(&self) -> usize {
+        self.0.len()
+    }
+
+    fn call(&mut self, mut socket: &S) -> io::Result<usize> {
+        socket.write(self.0)
+    }
+}
+
+pub(super) struct WritingVectored<'a, 'b> {
+    buffers: &'a [IoSlice<'b>],
+    wanted: usize,
+}
+
+impl<'a, 'b> WritingVectored<'a, 'b> {
+    pub(super) fn new(buffers: &'a [IoSlice<'b>]) -> Self {
+        let (range, wanted) = usable(buffers.iter().map(|buffer| buffer.len()));
+        Self { buffers: &buffers[range], wanted }
+    }
+}
+
+impl<S: AsRaw> Transfer<S> for WritingVectored<'_, '_>
+where
+    for<'s> &'s S: Write,
+{
+    const DIRECTION: Direction = Direction::Write;
+
+    fn wanted(&self) -> usize {
+        self.wanted
+    }
+
+    fn call(&mut self, socket: &S) -> io::Result<usize> {
+        #[cfg(unix)]
+        return crate::sys::send_vectored(socket, self.buffers);
+        #[cfg(not(unix))]
+        return { socket }.write_vectored(self.buffers);
+    }
+}
 
 /// The most buffers that one system call takes, on every system that has a limit.
 const MOST: usize = 1024;
 
-/// What one call can use of `lengths`: from the first buffer that is not empty, `MOST` of them.
-/// `None` if all are empty. Also the sum of their lengths.
-fn usable(lengths: impl Iterator<Item = usize> + Clone) -> Option<(Range<usize>, usize)> {
-    let first = lengths.clone().position(|length| length > 0)?;
+/// What one call can use of buffers of these lengths: from the first that is not empty, `MOST` of
+/// them. Also the sum of their lengths.
+fn usable(lengths: impl Iterator<Item = usize> + Clone) -> (Range<usize>, usize) {
+    let first = lengths.clone().take_while(|&length| length == 0).count();
     let some = lengths.skip(first).take(MOST);
-    Some((first..first + some.clone().count(), some.fold(0, usize::saturating_add)))
+    (first..first + some.clone().count(), some.fold(0, usize::saturating_add))
 }
 
-pub(super) async fn read(io: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
-    if buffer.is_empty() {
-        return Ok(0);
-    }
-    io.run(Read, |mut stream: &mio::net::TcpStream| {
-        let done = stream.read(buffer)?;
-        io.transferred(Read, done, buffer.len());
-        Ok(done)
-    })
-    .await
-}
-
-pub(super) async fn read_vectored(
-    io: &Stream,
-    buffers: &mut [IoSliceMut<'_>],
-) -> io::Result<usize> {
-    let Some((range, wanted)) = usable(buffers.iter().map(|buffer| buffer.len())) else {
-        return Ok(0);
-    };
-    io.run(Read, |mut stream: &mio::net::TcpStream| {
-        let done = stream.read_vectored(&mut buffers[range.clone()])?;
-        io.transferred(Read, done, wanted);
-        Ok(done)
-    })
-    .await
-}
-
-pub(super) async fn peek(io: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
-    if buffer.is_empty() {
-        return Ok(0);
-    }
-    io.run(Read, |stream: &mio::net::TcpStream| stream.peek(buffer)).await
-}
-
-pub(super) async fn write(io: &Stream, buffer: &[u8]) -> io::Result<usize> {
-    if buffer.is_empty() {
-        return Ok(0);
-    }
-    io.run(Write, |mut stream: &mio::net::TcpStream| {
-        let done = stream.write(buffer)?;
-        io.transferred(Write, done, buffer.len());
-        Ok(done)
-    })
-    .await
-}
-
-pub(super) async fn write_vectored(io: &Stream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    let Some((range, wanted)) = usable(buffers.iter().map(|buffer| buffer.len())) else {
-        return Ok(0);
-    };
-    let buffers = &buffers[range];
-    io.run(Write, |stream: &mio::net::TcpStream| {
-        #[cfg(unix)]
-        let done = stream.try_io(|| crate::sys::send_vectored(stream, buffers))?;
-        #[cfg(not(unix))]
-        let done = { stream }.write_vectored(buffers)?;
-        io.transferred(Write, done, wanted);
-        Ok(done)
-    })
-    .await
-}
-
-pub(super) async fn read_exact(io: &Stream, buffer: &mut [u8]) -> io::Result<()> {
+pub(super) async fn read_exact<S: Source>(io: &Watched<S>, buffer: &mut [u8]) -> io::Result<()>
+where
+    for<'s> &'s S: Read,
+{
     let mut filled = 0;
     while filled < buffer.len() {
-        match read(io, &mut buffer[filled..]).await? {
+        match run(io, Reading(&mut buffer[filled..])).await? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             count => filled += count,
         }
@@ -90,13 +180,44 @@ pub(super) async fn read_exact(io: &Stream, buffer: &mut [u8]) -> io::Result<()>
     Ok(())
 }
 
-pub(super) async fn write_all(io: &Stream, buffer: &[u8]) -> io::Result<()> {
+pub(super) async fn write_all<S: Source>(io: &Watched<S>, buffer: &[u8]) -> io::Result<()>
+where
+    for<'s> &'s S: Write,
+{
     let mut written = 0;
     while written < buffer.len() {
-        match write(io, &buffer[written..]).await? {
+        match run(io, Writing(&buffer[written..])).await? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             count => written += count,
         }
     }
     Ok(())
+}
+
+/// Not a transfer: it leaves the bytes where they are.
+pub(super) async fn peek(
+    io: &Watched<mio::net::TcpStream>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    match buffer.is_empty() {
+        true => Ok(0),
+        false => io.run(Direction::Read, |stream: &mio::net::TcpStream| stream.peek(buffer)).await,
+    }
+}
+
+/// Waits until the socket is ready, as the kernel says now: what was known before is stale as soon
+/// as somebody has used the descriptor by himself.
+pub(super) async fn ready<S: Source + AsRaw>(
+    io: &Watched<S>,
+    direction: Direction,
+) -> io::Result<()> {
+    io.run(direction, |socket: &S| {
+        #[cfg(unix)]
+        let ready = crate::sys::is_ready(socket, direction == Direction::Write)?;
+        // What a call of the socket's own said last.
+        #[cfg(not(unix))]
+        let ready = true;
+        if ready { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    })
+    .await
 }

@@ -3,9 +3,10 @@
 
 use crate::budget;
 use crate::context;
-use crate::reactor::{Direction, Reactor};
+use crate::reactor::{Direction, POLLED, Reactor};
 use mio::Token;
 use mio::event::Source;
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -18,15 +19,15 @@ pub(super) struct Watched<S: Source> {
     socket: S,
     token: Token,
     reactor: Rc<Reactor>,
+    /// Of the poll methods of each direction: refused for want of budget, last time.
+    refused: [Cell<bool>; 2],
 }
-
-pub(super) type Stream = Watched<mio::net::TcpStream>;
 
 impl<S: Source> Watched<S> {
     /// Has a socket watched; `ready` is what to assume of it at first.
     pub(super) fn new(reactor: Rc<Reactor>, mut socket: S, ready: bool) -> io::Result<Self> {
         let token = reactor.register(&mut socket, ready)?;
-        Ok(Self { socket, token, reactor })
+        Ok(Self { socket, token, reactor, refused: [const { Cell::new(false) }; 2] })
     }
 
     pub(super) fn reactor(&self) -> Rc<Reactor> {
@@ -49,14 +50,85 @@ impl<S: Source> Watched<S> {
         Operation { io: self, direction, operation, ticket: None, refused: false }
     }
 
+    /// As [`run`](Self::run), for a poll method. All those of a direction are one waiter: whoever
+    /// called last.
+    pub(super) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let mut refused = self.refused[direction as usize].get();
+        let poll = self.advance(cx, direction, &mut refused, || POLLED, operation);
+        self.refused[direction as usize].set(refused);
+        poll
+    }
+
+    /// As [`run`](Self::run), but it never waits: then it is `WouldBlock`.
+    pub(super) fn attempt<T>(
+        &self,
+        direction: Direction,
+        mut operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        while self.reactor.is_ready(self.token, direction) {
+            if let Some(result) = self.call(direction, &mut operation) {
+                return result;
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Tries, as long as the socket may be ready; else waits for an event.
+    #[inline(always)]
+    fn advance<T>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        refused: &mut bool,
+        ticket: impl FnOnce() -> u64,
+        mut operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        while self.reactor.is_ready(self.token, direction) {
+            if !budget::take_step(refused) {
+                // The readiness stays: the next poll goes on right here.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Some(result) = self.call(direction, &mut operation) {
+                return Poll::Ready(result);
+            }
+        }
+        self.must_be_running()?;
+        self.reactor.set_waiter(self.token, direction, ticket(), cx.waker());
+        Poll::Pending
+    }
+
+    /// One try. `None`: the kernel has nothing to say, or not yet.
+    #[inline(always)]
+    fn call<T>(
+        &self,
+        direction: Direction,
+        operation: &mut impl FnMut(&S) -> io::Result<T>,
+    ) -> Option<io::Result<T>> {
+        match operation(&self.socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.reactor.set_ready(self.token, direction, false);
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+            result => Some(result),
+        }
+    }
+
     /// How many watches have ended: if it grows, a descriptor has come free.
     pub(super) fn departures(&self) -> usize {
         self.reactor.departures()
     }
 
     /// Waits until there are other than `seen` departures.
-    pub(super) fn departure(&self, seen: usize) -> Departure<'_> {
-        Departure { reactor: &self.reactor, seen, ticket: self.reactor.new_ticket() }
+    pub(super) fn departure(&self, seen: usize) -> Departure {
+        let ticket = self.reactor.new_ticket();
+        Departure { reactor: self.reactor.clone(), seen, ticket }
     }
 
     /// Assumes readiness until a call says otherwise.
@@ -125,27 +197,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let Self { io, direction, operation, ticket, refused } = &mut *self;
-        let (reactor, token, direction) = (&*io.reactor, io.token, *direction);
-        while reactor.is_ready(token, direction) {
-            if !budget::take_step(refused) {
-                // The readiness stays: the next poll goes on right here.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            match operation(&io.socket) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    reactor.set_ready(token, direction, false);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return Poll::Ready(result),
-            }
-        }
-        io.must_be_running()?;
-        let ticket = *ticket.get_or_insert_with(|| reactor.new_ticket());
-        match reactor.set_waiter(token, direction, ticket, cx.waker()) {
-            Ok(()) => Poll::Pending,
-            Err(busy) => Poll::Ready(Err(busy)),
-        }
+        let ticket = || *ticket.get_or_insert_with(|| io.reactor.new_ticket());
+        io.advance(cx, *direction, refused, ticket, operation)
     }
 }
 
@@ -158,13 +211,13 @@ impl<S: Source, F> Drop for Operation<'_, S, F> {
 }
 
 /// A wait for a descriptor to come free. Dropping it ends it.
-pub(super) struct Departure<'a> {
-    reactor: &'a Reactor,
+pub(super) struct Departure {
+    reactor: Rc<Reactor>,
     seen: usize,
     ticket: u64,
 }
 
-impl Future for Departure<'_> {
+impl Future for Departure {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -172,7 +225,7 @@ impl Future for Departure<'_> {
     }
 }
 
-impl Drop for Departure<'_> {
+impl Drop for Departure {
     fn drop(&mut self) {
         self.reactor.clear_departure(self.ticket);
     }
