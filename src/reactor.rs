@@ -351,8 +351,18 @@ impl Kernel {
 
 impl Watch {
     /// Puts a waiter in, and returns the one of the same operation that was there.
+    #[inline]
     fn put(&mut self, direction: Direction, fresh: Waiter) -> Option<Waiter> {
-        let old = self.take(direction, fresh.ticket);
+        match &mut self.waiters[direction as usize] {
+            Some(first) if first.ticket == fresh.ticket => Some(std::mem::replace(first, fresh)),
+            first if first.is_none() && self.more.is_empty() => first.replace(fresh),
+            _ => self.put_behind(direction, fresh),
+        }
+    }
+
+    #[cold]
+    fn put_behind(&mut self, direction: Direction, fresh: Waiter) -> Option<Waiter> {
+        let old = self.take_behind(direction, fresh.ticket);
         match &mut self.waiters[direction as usize] {
             Some(_) => self.more.push((direction, fresh)),
             first => *first = Some(fresh),
@@ -360,13 +370,19 @@ impl Watch {
         old
     }
 
+    #[inline]
     fn take(&mut self, direction: Direction, ticket: u64) -> Option<Waiter> {
-        let first = self.waiters[direction as usize].take_if(|first| first.ticket == ticket);
-        first.or_else(|| {
-            let own = |(way, waiter): &(_, Waiter)| *way == direction && waiter.ticket == ticket;
-            let at = self.more.iter().position(own)?;
-            Some(self.more.swap_remove(at).1)
-        })
+        match self.waiters[direction as usize].take_if(|first| first.ticket == ticket) {
+            None if !self.more.is_empty() => self.take_behind(direction, ticket),
+            first => first,
+        }
+    }
+
+    #[cold]
+    fn take_behind(&mut self, direction: Direction, ticket: u64) -> Option<Waiter> {
+        let own = |(way, waiter): &(_, Waiter)| *way == direction && waiter.ticket == ticket;
+        let at = self.more.iter().position(own)?;
+        Some(self.more.swap_remove(at).1)
     }
 
     #[cold]
@@ -390,8 +406,9 @@ impl Watch {
         {
             if happened {
                 self.ready[direction as usize] = true;
-                let first = self.waiters[direction as usize].take();
-                due.extend(first.map(|waiter| waiter.waker));
+                if let Some(first) = self.waiters[direction as usize].take() {
+                    due.push_back(first.waker);
+                }
                 if !self.more.is_empty() {
                     self.wake_more(direction, due);
                 }

@@ -2,15 +2,17 @@
 //! It runs in one of three ways: awaited, polled, or tried without waiting.
 #![forbid(unsafe_code)]
 
-use super::watched::Watched;
+use super::watched::{Wait, Watched};
 use crate::reactor::Direction;
 use mio::event::Source;
+use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::ops::Range;
 #[cfg(unix)]
 use std::os::fd::AsRawFd as AsRaw;
 #[cfg(windows)]
 use std::os::windows::io::AsRawSocket as AsRaw;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// A transfer on a socket `S`, and its buffers.
@@ -21,14 +23,29 @@ pub(super) trait Transfer<S> {
     fn call(&mut self, socket: &S) -> io::Result<usize>;
 }
 
-/// Waits until it has transferred something. Nothing wanted is done at once.
-pub(super) async fn run<S: Source, T: Transfer<S>>(
-    io: &Watched<S>,
-    mut transfer: T,
-) -> io::Result<usize> {
-    match transfer.wanted() {
-        0 => Ok(0),
-        _ => io.run(T::DIRECTION, |socket: &S| call(io, socket, &mut transfer)).await,
+/// Waits until it has transferred something. What wants nothing is done at once.
+pub(super) fn run<S: Source, T: Transfer<S>>(io: &Watched<S>, transfer: T) -> Run<'_, S, T> {
+    Run { wait: io.wait(T::DIRECTION), transfer }
+}
+
+/// A transfer on its way: no `async fn`, which would be a state machine around a state machine.
+pub(super) struct Run<'a, S: Source, T> {
+    wait: Wait<'a, S>,
+    transfer: T,
+}
+
+impl<S: Source, T: Transfer<S> + Unpin> Future for Run<'_, S, T> {
+    type Output = io::Result<usize>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Self { wait, transfer } = &mut *self;
+        match transfer.wanted() {
+            0 => Poll::Ready(Ok(0)),
+            _ => {
+                let io = wait.io;
+                wait.advance(cx, |socket| call(io, socket, transfer))
+            }
+        }
     }
 }
 

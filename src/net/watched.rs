@@ -47,7 +47,12 @@ impl<S: Source> Watched<S> {
     where
         F: FnMut(&S) -> io::Result<T> + Unpin,
     {
-        Operation { io: self, direction, operation, ticket: None, refused: false }
+        Operation { wait: self.wait(direction), operation }
+    }
+
+    /// What an operation has to know of itself from one poll to the next.
+    pub(super) fn wait(&self, direction: Direction) -> Wait<'_, S> {
+        Wait { io: self, direction, ticket: None, refused: false }
     }
 
     /// As [`run`](Self::run), for a poll method. All those of a direction are one waiter: whoever
@@ -178,15 +183,10 @@ impl<S: Source + fmt::Debug> fmt::Debug for Watched<S> {
     }
 }
 
-/// One operation on its way. Dropping it ends its wait.
+/// One operation on its way.
 pub(super) struct Operation<'a, S: Source, F> {
-    io: &'a Watched<S>,
-    direction: Direction,
+    wait: Wait<'a, S>,
     operation: F,
-    /// Set once it has waited: its name at the reactor.
-    ticket: Option<u64>,
-    /// Refused for want of budget, last time.
-    refused: bool,
 }
 
 impl<S: Source, T, F> Future for Operation<'_, S, F>
@@ -196,13 +196,35 @@ where
     type Output = io::Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let Self { io, direction, operation, ticket, refused } = &mut *self;
+        let Self { wait, operation } = &mut *self;
+        wait.advance(cx, operation)
+    }
+}
+
+/// The waits of one operation. Dropping it ends them.
+pub(super) struct Wait<'a, S: Source> {
+    pub(super) io: &'a Watched<S>,
+    direction: Direction,
+    /// Set once it has waited: its name at the reactor.
+    ticket: Option<u64>,
+    /// Refused for want of budget, last time.
+    refused: bool,
+}
+
+impl<S: Source> Wait<'_, S> {
+    #[inline(always)]
+    pub(super) fn advance<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        operation: impl FnMut(&S) -> io::Result<T>,
+    ) -> Poll<io::Result<T>> {
+        let Self { io, direction, ticket, refused } = self;
         let ticket = || *ticket.get_or_insert_with(|| io.reactor.new_ticket());
         io.advance(cx, *direction, refused, ticket, operation)
     }
 }
 
-impl<S: Source, F> Drop for Operation<'_, S, F> {
+impl<S: Source> Drop for Wait<'_, S> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
             self.io.reactor.clear_waiter(self.io.token, self.direction, ticket);
