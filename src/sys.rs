@@ -67,3 +67,28 @@ pub(crate) fn is_ready(socket: &impl std::os::fd::AsRawFd, writing: bool) -> io:
         ready => Ok(ready > 0),
     }
 }
+
+/// The flags of an open descriptor.
+#[cfg(unix)]
+fn flags(descriptor: &impl std::os::fd::AsRawFd) -> io::Result<libc::c_int> {
+    // SAFETY: it takes no pointer.
+    match unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_GETFL) } {
+        -1 => Err(io::Error::last_os_error()),
+        flags => Ok(flags),
+    }
+}
+
+#[cfg(unix)]
+pub(crate) fn is_nonblocking(descriptor: &impl std::os::fd::AsRawFd) -> io::Result<bool> {
+    Ok(flags(descriptor)? & libc::O_NONBLOCK != 0)
+}
+
+#[cfg(unix)]
+pub(crate) fn set_nonblocking(descriptor: &impl std::os::fd::AsRawFd) -> io::Result<()> {
+    let flags = flags(descriptor)? | libc::O_NONBLOCK;
+    // SAFETY: it takes no pointer.
+    match unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}

@@ -42,6 +42,8 @@ macro_rules! connected {
     };
 }
 
+#[cfg(unix)]
+mod async_fd;
 mod halves;
 mod tcp_listener;
 mod tcp_split;
@@ -49,6 +51,8 @@ mod tcp_stream;
 mod transfer;
 mod watched;
 
+#[cfg(unix)]
+pub use async_fd::Async;
 pub use tcp_listener::TcpListener;
 pub use tcp_split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp_stream::TcpStream;

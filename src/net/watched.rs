@@ -34,6 +34,11 @@ impl<S: Source> Watched<S> {
         self.reactor.clone()
     }
 
+    #[cfg(unix)]
+    pub(super) fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
     /// Whether waiting makes sense: nobody waits at a reactor that nobody polls.
     pub(super) fn must_be_running(&self) -> io::Result<()> {
         match self.reactor.is_entered() {
