@@ -49,6 +49,7 @@ mod tcp_listener;
 mod tcp_split;
 mod tcp_stream;
 mod transfer;
+mod udp;
 mod watched;
 
 #[cfg(unix)]
@@ -56,3 +57,4 @@ pub use async_fd::Async;
 pub use tcp_listener::TcpListener;
 pub use tcp_split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp_stream::TcpStream;
+pub use udp::UdpSocket;
