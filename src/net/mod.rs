@@ -42,6 +42,7 @@ macro_rules! connected {
     };
 }
 
+mod acceptor;
 #[cfg(unix)]
 mod async_fd;
 mod halves;

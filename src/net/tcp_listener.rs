@@ -1,27 +1,15 @@
 //! The listening socket.
 #![forbid(unsafe_code)]
 
+use super::acceptor::{Accept, Acceptor};
 use super::tcp_stream::TcpStream;
-use super::watched::{Departure, Watched, current_reactor};
-use crate::budget::ACCEPT_PAUSE;
-use crate::reactor::{Direction, Reactor};
-use crate::time::{self, Sleep};
-use std::cell::Cell;
+use super::watched::current_reactor;
+use crate::reactor::Reactor;
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
-
-/// Errors for want of descriptors, of memory, or of room in epoll.
-#[cfg(unix)]
-const SHORTAGE: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC];
-/// WSAEMFILE and WSAENOBUFS.
-#[cfg(not(unix))]
-const SHORTAGE: [i32; 2] = [10024, 10055];
+use std::task::{Context, Poll};
 
 /// A TCP socket that listens. Dropping it closes it; connections not accepted yet are reset.
 ///
@@ -39,25 +27,16 @@ const SHORTAGE: [i32; 2] = [10024, 10055];
 /// # std::io::Result::Ok(()) }).unwrap();
 /// ```
 pub struct TcpListener {
-    io: Watched<mio::net::TcpListener>,
-    /// After an error.
-    pause: Cell<Option<Pause>>,
-    /// How `poll_accept` waits for its end.
-    rest: Cell<Option<Rest>>,
+    acceptor: Acceptor<mio::net::TcpListener>,
 }
 
-/// `accept` does not try before.
-#[derive(Clone, Copy, Debug)]
-struct Pause {
-    until: Instant,
-    /// For a shortage: the departures at the last try. One more ends the pause early.
-    departures: Option<usize>,
-}
+impl Accept for mio::net::TcpListener {
+    type Stream = mio::net::TcpStream;
+    type Address = SocketAddr;
 
-/// A wait for the end of a pause.
-struct Rest {
-    timer: Sleep,
-    departure: Option<Departure>,
+    fn accept(&self) -> io::Result<(Self::Stream, SocketAddr)> {
+        self.accept()
+    }
 }
 
 impl TcpListener {
@@ -108,8 +87,7 @@ impl TcpListener {
     }
 
     fn new(reactor: Rc<Reactor>, listener: mio::net::TcpListener) -> io::Result<Self> {
-        let io = Watched::new(reactor, listener, true)?;
-        Ok(Self { io, pause: Cell::new(None), rest: Cell::new(None) })
+        Ok(Self { acceptor: Acceptor::new(reactor, listener)? })
     }
 
     /// The next connection, and its peer. The connection belongs to the listener's runtime.
@@ -144,15 +122,8 @@ impl TcpListener {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        loop {
-            if let Some(mut rest) = self.rest() {
-                poll_fn(|cx| self.poll_rest(&mut rest, cx)).await?;
-            }
-            let accepted = self.io.run(Direction::Read, accept).await;
-            if let Some(result) = self.take_in(accepted) {
-                return result;
-            }
-        }
+        let (io, peer) = self.acceptor.accept().await?;
+        Ok((TcpStream::new(io), peer))
     }
 
     /// As [`accept`](Self::accept), for whoever polls by hand. All callers of this method are one
@@ -177,63 +148,8 @@ impl TcpListener {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        loop {
-            if let Some(mut rest) = self.rest.take().or_else(|| self.rest()) {
-                if self.poll_rest(&mut rest, cx)?.is_pending() {
-                    self.rest.set(Some(rest));
-                    return Poll::Pending;
-                }
-            }
-            let accepted = ready!(self.io.poll(cx, Direction::Read, accept));
-            if let Some(result) = self.take_in(accepted) {
-                return Poll::Ready(result);
-            }
-        }
-    }
-
-    /// What is to be returned; `None`: go on with the pause.
-    fn take_in(
-        &self,
-        accepted: io::Result<(mio::net::TcpStream, SocketAddr)>,
-    ) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        let accepted = accepted
-            .and_then(|(stream, peer)| Ok((TcpStream::new(self.io.reactor(), stream)?, peer)));
-        // Errors without a code are ours: they tell of how this was called.
-        let code = accepted.as_ref().err().and_then(io::Error::raw_os_error);
-        let Some(code) = code else { return Some(accepted) };
-        let departures = SHORTAGE.contains(&code).then(|| self.io.departures());
-        match self.pause.get() {
-            // It ended early, and what came free went to somebody else. The caller knows of the
-            // shortage since it began.
-            Some(Pause { until, .. }) if departures.is_some() && time::now() < until => {
-                self.pause.set(Some(Pause { until, departures }));
-                None
-            }
-            _ => {
-                let until = time::now().checked_add(ACCEPT_PAUSE);
-                self.pause.set(until.map(|until| Pause { until, departures }));
-                Some(accepted)
-            }
-        }
-    }
-
-    /// A wait for the end of the pause, if there is one.
-    fn rest(&self) -> Option<Rest> {
-        let Pause { until, departures } = self.pause.get()?;
-        let departure = departures.map(|seen| self.io.departure(seen));
-        Some(Rest { timer: time::sleep_until(until), departure })
-    }
-
-    /// Ready when the pause is over, or something has come free that may help.
-    fn poll_rest(&self, rest: &mut Rest, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Rest { timer, departure } = rest;
-        self.io.must_be_running()?;
-        if departure.as_mut().is_some_and(|departure| Pin::new(departure).poll(cx).is_ready()) {
-            return Poll::Ready(Ok(()));
-        }
-        ready!(Pin::new(timer).poll(cx));
-        self.pause.set(None);
-        Poll::Ready(Ok(()))
+        let accepted = self.acceptor.poll_accept(cx);
+        accepted.map_ok(|(io, peer)| (TcpStream::new(io), peer))
     }
 
     /// The address that it listens on, with the port that the system chose for port 0.
@@ -250,53 +166,19 @@ impl TcpListener {
     /// # std::io::Result::Ok(()) }).unwrap();
     /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
+        self.acceptor.io.local_addr()
     }
-}
-
-fn accept(listener: &mio::net::TcpListener) -> io::Result<(mio::net::TcpStream, SocketAddr)> {
-    match listener.accept() {
-        Err(error) if concerns_one_connection(&error) => Err(io::ErrorKind::Interrupted.into()),
-        result => result,
-    }
-}
-
-/// accept(2) reports the network errors of the connection that it was about to return; the
-/// listener itself is fine.
-#[cfg(unix)]
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use libc::{
-        ECONNABORTED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENOPROTOOPT,
-        EPROTO,
-    };
-    let of_one = [
-        ECONNABORTED,
-        ECONNRESET,
-        EHOSTDOWN,
-        EHOSTUNREACH,
-        ENETDOWN,
-        ENETUNREACH,
-        ENOPROTOOPT,
-        EPROTO,
-    ];
-    error.raw_os_error().is_some_and(|code| of_one.contains(&code))
-}
-
-#[cfg(not(unix))]
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset)
 }
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.io.fmt(f)
+        self.acceptor.io.fmt(f)
     }
 }
 
 #[cfg(unix)]
 impl std::os::fd::AsFd for TcpListener {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.io.as_fd()
+        self.acceptor.io.as_fd()
     }
 }

@@ -4,11 +4,10 @@
 use super::tcp_split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::transfer::{self, Reading, ReadingVectored, Writing, WritingVectored};
 use super::watched::{Watched, current_reactor};
-use crate::reactor::{Direction, Reactor};
+use crate::reactor::Direction;
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// A TCP connection. Dropping it closes it.
@@ -139,11 +138,11 @@ impl TcpStream {
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         let reactor = current_reactor()?;
         stream.set_nonblocking(true)?;
-        Self::new(reactor, mio::net::TcpStream::from_std(stream))
+        Ok(Self::new(Watched::new(reactor, mio::net::TcpStream::from_std(stream), true)?))
     }
 
-    pub(super) fn new(reactor: Rc<Reactor>, stream: mio::net::TcpStream) -> io::Result<Self> {
-        Ok(Self { io: Watched::new(reactor, stream, true)? })
+    pub(super) fn new(io: Watched<mio::net::TcpStream>) -> Self {
+        Self { io }
     }
 
     /// Shuts down reading, writing or both, at once. After `Write` the peer, once it has read all,
