@@ -42,6 +42,13 @@ pub(crate) const PRECISE_BELOW: Duration = Duration::from_millis(10);
 /// errors a second are a log that one can read.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The pauses of what can only be tried again, such as a connect to a Unix socket whose queue is full:
+/// they double from one to the other, from a wait that nobody notices to 20 calls a second.
+#[cfg(unix)]
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(1);
+#[cfg(unix)]
+pub(crate) const LONGEST_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
 /// The slots of a runtime, unless told otherwise: 17 kB.
 pub(crate) const DEFAULT_SLOTS: usize = 1024;
 

@@ -42,15 +42,34 @@ macro_rules! connected {
     };
 }
 
+/// The same with Unix sockets.
+#[cfg(unix)]
+macro_rules! unix_connected {
+    () => {
+        "# gondola::block_on(async {
+# let (mut client, mut server) = gondola::net::UnixStream::pair()?;"
+    };
+}
+
 mod acceptor;
 #[cfg(unix)]
 mod async_fd;
 mod halves;
+#[cfg(unix)]
+mod retry;
 mod tcp_listener;
 mod tcp_split;
 mod tcp_stream;
 mod transfer;
 mod udp;
+#[cfg(unix)]
+mod unix_datagram;
+#[cfg(unix)]
+mod unix_listener;
+#[cfg(unix)]
+mod unix_split;
+#[cfg(unix)]
+mod unix_stream;
 mod watched;
 
 #[cfg(unix)]
@@ -59,3 +78,24 @@ pub use tcp_listener::TcpListener;
 pub use tcp_split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp_stream::TcpStream;
 pub use udp::UdpSocket;
+#[cfg(unix)]
+pub use unix_datagram::UnixDatagram;
+#[cfg(unix)]
+pub use unix_listener::UnixListener;
+#[cfg(unix)]
+pub use unix_stream::UnixStream;
+
+/// The halves of a [`UnixStream`]. Those of a [`TcpStream`] stand in [`net`](self).
+///
+/// ```
+/// use gondola::net::{UnixStream, unix::OwnedReadHalf};
+///
+/// # gondola::block_on(async {
+/// let (one, _other) = UnixStream::pair()?;
+/// let (_reader, _writer): (OwnedReadHalf, _) = one.into_split();
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+#[cfg(unix)]
+pub mod unix {
+    pub use super::unix_split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+}
