@@ -303,6 +303,24 @@ fn no_branch_of_an_item_stands_still() {
 }
 
 #[test]
+fn a_batch_beside_a_branch_that_takes_every_step_gets_on() {
+    // Whenever it is polled, nothing is left. Its items are polled once all the same.
+    let (endless, quiet) = (Cell::new(0), Cell::new(0));
+    let inner = batch(0..3).limit(3).for_each(async |_| {
+        loop {
+            quiet.set(quiet.get() + 1);
+            yield_now().await;
+        }
+    });
+    let mut both = Some(async { futures::join!(steps(&endless), inner).0 });
+    let mut run = pin!(batch(0..1).limit(1).for_each(|_| both.take().unwrap()));
+    for round in 1..50 {
+        poll_times(&mut run, 1);
+        assert_eq!((endless.get() / STEPS, quiet.get()), (round, 3 * round));
+    }
+}
+
+#[test]
 fn a_loop_that_never_waits_can_be_ended_if_it_counts() {
     let mut runtime = Runtime::new().unwrap();
     runtime.block_on(async {
