@@ -5,8 +5,7 @@
 //! again lends its share on. So the bound holds at any depth.
 //!
 //! ```text
-//!   a task: 128 ──▶ batch, 4 items ──▶ 31 for each item's inside, 1 for its poll
-//!                                        └─▶ batch, 3 items ──▶ 9 and 1 for each
+//!   a task: 128 ──▶ batch of 4: 32 each ──▶ batch of 3: 10 each ──▶ an item that reads: 10 reads
 //! ```
 //!
 //! Lending is one store into `left`. Nothing is ever handed back: the odometer counts all steps of

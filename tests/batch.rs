@@ -822,6 +822,31 @@ fn the_parent_is_woken_once_per_rest_and_follows_a_change_of_waker() {
 }
 
 #[test]
+fn the_parent_does_not_hear_of_wakes_that_the_poll_itself_takes_in() {
+    let (count, item) = (Arc::new(CountWakes::default()), RefCell::new(None::<Waker>));
+    let parent = Waker::from(count.clone());
+    let mut run = pin!(batch(0..1).limit(1).for_each(|_| {
+        let mut polls = 0;
+        let item = &item;
+        poll_fn(move |cx| {
+            polls += 1;
+            if polls == 2 {
+                cx.waker().wake_by_ref();
+            }
+            item.replace(Some(cx.waker().clone()));
+            if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
+        })
+    }));
+    assert!(run.as_mut().poll(&mut Context::from_waker(&parent)).is_pending());
+    // A wake from elsewhere leaves the bell armed for those from here.
+    let remote = item.take().unwrap();
+    std::thread::spawn(move || remote.wake()).join().unwrap();
+    assert_eq!(count.count(), 1);
+    assert!(run.as_mut().poll(&mut Context::from_waker(&parent)).is_ready());
+    assert_eq!(count.count(), 1);
+}
+
+#[test]
 fn a_finished_batch_lets_go_of_its_parent() {
     let count = Arc::new(CountWakes::default());
     let kept = Rc::new(RefCell::new(None::<Waker>));

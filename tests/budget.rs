@@ -215,6 +215,23 @@ fn equal_work_is_dealt_equally() {
 }
 
 #[test]
+fn an_item_that_begins_has_a_share_of_what_the_woken_have_left() {
+    // The first item is a hundred: one poll of each is more than its share. The second makes room in
+    // its second poll, and in the next one begins an item that takes whatever it is lent.
+    let (polls, count) = (Rc::new(Cell::new(0)), Cell::new(0));
+    let mut run = pin!(batch(0..3).limit(2).for_each(async |item| match item {
+        0 => nest(vec![100], 1, leaf(&polls, usize::MAX)).await,
+        1 => yield_now().await,
+        _ => steps(&count).await,
+    }));
+    poll_times(&mut run, 2);
+    assert_eq!((polls.replace(0), count.get()), (200, 0));
+    poll_times(&mut run, 1);
+    assert!(count.get() > 0, "it has begun");
+    assert!(polls.get() + count.get() <= STEPS, "{} polls, {} steps", polls.get(), count.get());
+}
+
+#[test]
 fn high_slots_finish_in_their_turn() {
     let order = RefCell::new(Vec::new());
     let run = batch(0..1_000_usize).limit(1_000).for_each(async |item| {
@@ -299,6 +316,24 @@ fn no_branch_of_an_item_stands_still() {
                 round * 2 * polls
             );
         }
+    }
+}
+
+#[test]
+fn a_batch_beside_a_branch_that_takes_every_step_gets_on() {
+    // Whenever it is polled, nothing is left. Its items are polled once all the same.
+    let (endless, quiet) = (Cell::new(0), Cell::new(0));
+    let inner = batch(0..3).limit(3).for_each(async |_| {
+        loop {
+            quiet.set(quiet.get() + 1);
+            yield_now().await;
+        }
+    });
+    let mut both = Some(async { futures::join!(steps(&endless), inner).0 });
+    let mut run = pin!(batch(0..1).limit(1).for_each(|_| both.take().unwrap()));
+    for round in 1..50 {
+        poll_times(&mut run, 1);
+        assert_eq!((endless.get() / STEPS, quiet.get()), (round, 3 * round));
     }
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use gondola::{CancellationToken, Runtime, batch, reserve, try_spawn, yield_now};
 use std::cell::{Cell, RefCell};
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -162,6 +162,33 @@ fn a_waker_whose_clone_runs_the_runtime_misses_nothing() {
     let poll = Pin::new(&mut task).poll(&mut Context::from_waker(&waker));
     assert!(matches!(poll, Poll::Ready(Ok(1))), "it finished while the waker was being cloned");
     RUNTIME.set(None);
+}
+
+#[test]
+fn a_parent_whose_clone_wakes_an_item_hears_of_it() {
+    thread_local! {
+        static ITEM: RefCell<Option<Waker>> = const { RefCell::new(None) };
+        static TOLD: Cell<bool> = const { Cell::new(false) };
+    }
+    fn clone(_: *const ()) -> std::task::RawWaker {
+        ITEM.take().into_iter().for_each(Waker::wake);
+        std::task::RawWaker::new(std::ptr::null(), &VTABLE)
+    }
+    fn wake(_: *const ()) {
+        TOLD.set(true);
+    }
+    static VTABLE: std::task::RawWakerVTable =
+        std::task::RawWakerVTable::new(clone, wake, wake, |_| ());
+    let mut run = pin!(batch(0..1).limit(1).for_each(|_| {
+        poll_fn(|cx| {
+            ITEM.set(Some(cx.waker().clone()));
+            Poll::<()>::Pending
+        })
+    }));
+    // SAFETY: the functions of the table ignore their pointer.
+    let parent = unsafe { Waker::new(std::ptr::null(), &VTABLE) };
+    assert!(run.as_mut().poll(&mut Context::from_waker(&parent)).is_pending());
+    assert!(TOLD.get(), "the item was woken while the batch fell asleep");
 }
 
 #[test]

@@ -176,6 +176,7 @@ enum Ending {
     Drains,
     IsCancelled,
     Panics,
+    SourcePanics,
     IsDropped,
     IsDroppedUnpolled,
     HasNoLimit,
@@ -188,6 +189,9 @@ fn bombs(ending: Ending, armed: Armed, alive: &Rc<Cell<isize>>) {
     let source = std::iter::from_fn(move || {
         let _in_source = &in_source;
         left -= 1;
+        if ending == Ending::SourcePanics && left == 0 {
+            std::panic::resume_unwind(Box::new("the source"));
+        }
         (left >= 0).then_some(5 - left)
     });
     let in_closure = Bomb::new(alive, armed.at(1));
@@ -260,6 +264,7 @@ fn whatever_destructors_panic_at_the_end_nothing_leaks_and_nothing_aborts() {
         Drains,
         IsCancelled,
         Panics,
+        SourcePanics,
         IsDropped,
         IsDroppedUnpolled,
         HasNoLimit,
@@ -270,11 +275,15 @@ fn whatever_destructors_panic_at_the_end_nothing_leaks_and_nothing_aborts() {
             let result = quietly(|| bombs(ending, Armed(armed), &alive));
             assert_eq!(alive.get(), 0, "{ending:?}, {armed:06b}");
             match result {
-                Ok(()) => assert!(ending != Panics),
+                Ok(()) => assert!(!matches!(ending, Panics | SourcePanics)),
                 Err(payload) => {
                     let first = *payload.downcast::<&str>().unwrap();
-                    // The item's own panic is the news, even if others follow.
-                    let expected = if ending == Panics { "an item" } else { "a bomb" };
+                    // The panic of the item or the source is the news, even if others follow.
+                    let expected = match ending {
+                        Panics => "an item",
+                        SourcePanics => "the source",
+                        _ => "a bomb",
+                    };
                     assert!(
                         first == expected || armed & 0b100 != 0,
                         "{first}: {ending:?}, {armed:06b}"

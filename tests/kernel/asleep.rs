@@ -7,9 +7,10 @@ use futures::future::poll_fn;
 use gondola::net::{TcpListener, TcpStream};
 use gondola::time::{now, sleep, timeout};
 use gondola::{Runtime, batch};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::os::fd::FromRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Context;
@@ -127,6 +128,43 @@ fn a_waker_that_takes_its_time_makes_no_other_timer_late() {
             let ended = now() - start;
             assert!((MS * 75..MS * 76).contains(&ended), "it is late: {ended:?}");
         });
+    });
+}
+
+#[test]
+fn a_waker_that_a_panic_left_behind_makes_no_timer_late() {
+    const MS: Duration = Duration::from_millis(1);
+    let mut world = Kernel::new();
+    let sockets = [(); 2].map(|()| world.add(Kind::Connected, 64, 0));
+    sockets.iter().for_each(|&socket| world.plan(1_000_000, socket, Event::Data(1)));
+    let ((), _) = simulate(world, || {
+        let mut runtime = Runtime::new().unwrap();
+        // Both are told in one look: the first panics, the second one is left, and computes.
+        let panicked = Rc::new(Cell::new(false));
+        let waker = waker_fn(move || match panicked.replace(true) {
+            false => resume_unwind(Box::new("no hook is called")),
+            true => kernel(|kernel| kernel.compute(50_000_000)),
+        });
+        let mut reads = sockets.map(|socket| {
+            Box::pin(async move {
+                // SAFETY: the simulated kernel gave out this descriptor.
+                let stream = unsafe { std::net::TcpStream::from_raw_fd(fd_of(socket)) };
+                TcpStream::from_std(stream).unwrap().read(&mut [0]).await
+            })
+        });
+        let rest = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async {
+                for read in &mut reads {
+                    assert!(read.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                }
+                sleep(MS * 5).await;
+            });
+        }));
+        assert!(rest.is_err());
+        let before = kernel(|kernel| kernel.now());
+        runtime.block_on(sleep(MS * 70));
+        let slept = Duration::from_nanos(kernel(|kernel| kernel.now()) - before);
+        assert!((MS * 70..MS * 71).contains(&slept), "it is late: {slept:?}");
     });
 }
 
