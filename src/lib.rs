@@ -33,10 +33,11 @@ mod context; // 5
 
 pub mod batch; // 6
 mod join;
-mod runtime;
+mod metrics;
 pub mod time;
 
 pub mod net; // 7
+mod runtime;
 mod task;
 
 pub use batch::{BatchError, ErrorKind, OnError, Stop, batch};
@@ -44,6 +45,7 @@ pub use cancel::{CancellationToken, Cancelled, DropGuard, RunUntilCancelled};
 pub use coop::{ConsumeBudget, YieldNow, consume_budget, yield_now};
 pub use error::{JoinError, SlotsOutOfRange, TrySpawnError, TrySpawnErrorKind};
 pub use join::JoinHandle;
+pub use metrics::{Metrics, metrics};
 pub use runtime::{Builder, Runtime, block_on};
 pub use sched::Turn;
 pub use task::{Reserve, Slot, reserve, try_spawn};

@@ -20,7 +20,7 @@
 
 use crate::budget::{EVENTS_PER_ANSWER, PRECISE_BELOW};
 use crate::room::Room;
-use crate::sys::wait_for_events;
+use crate::sys::{self, wait_for_events};
 use crate::wake::{Bell, vtable};
 use mio::event::Event;
 use mio::{Events, Interest, Token};
@@ -41,7 +41,7 @@ pub(crate) enum Direction {
 
 pub(crate) struct Reactor {
     /// None under virtual time, which knows neither sockets nor sleep.
-    kernel: Option<RefCell<Kernel>>,
+    kernel: Option<Kernel>,
     watches: RefCell<Room<Watch>>,
     generation: Cell<usize>,
     ticket: Cell<u64>,
@@ -55,10 +55,10 @@ pub(crate) struct Reactor {
 
 /// What talks to the kernel.
 struct Kernel {
-    poll: mio::Poll,
-    events: Events,
+    poll: sys::Poll,
+    events: RefCell<Events>,
     /// Whether it lets us wait for less than mio's whole milliseconds.
-    precise: bool,
+    precise: Cell<bool>,
 }
 
 struct Watch {
@@ -107,10 +107,10 @@ impl Reactor {
         let (kernel, waker) = match is_virtual {
             true => (None, None),
             false => {
-                let poll = mio::Poll::new()?;
-                let waker = mio::Waker::new(poll.registry(), BELL)?;
-                let events = Events::with_capacity(EVENTS_PER_ANSWER);
-                (Some(RefCell::new(Kernel { poll, events, precise: true })), Some(waker))
+                let poll = sys::Poll::new()?;
+                let waker = mio::Waker::new(&poll.registry(), BELL)?;
+                let events = RefCell::new(Events::with_capacity(EVENTS_PER_ANSWER));
+                (Some(Kernel { poll, events, precise: Cell::new(true) }), Some(waker))
             }
         };
         let reactor = Self {
@@ -126,7 +126,7 @@ impl Reactor {
         Ok((reactor, ReactorBell(waker)))
     }
 
-    fn kernel(&self) -> &RefCell<Kernel> {
+    fn kernel(&self) -> &Kernel {
         self.kernel.as_ref().expect("under virtual time there are no watches, and nobody sleeps")
     }
 
@@ -146,7 +146,7 @@ impl Reactor {
         let token = Token(generation << HALF | index as usize);
         // The largest index is left to the bell's token.
         let registered = match (index as usize) < (1 << HALF) - 1 {
-            true => self.kernel().borrow().poll.registry().register(io, token, interest()),
+            true => self.kernel().poll.registry().register(io, token, interest()),
             false => Err(io::Error::other("the reactor can watch no more descriptors")),
         };
         if let Err(error) = registered {
@@ -160,7 +160,7 @@ impl Reactor {
     /// Ends a watch. Its descriptor is closed after this, not before.
     pub(crate) fn deregister(&self, io: &mut impl mio::event::Source, token: Token) {
         // It can only fail for a descriptor that the user closed behind our back.
-        let _ = self.kernel().borrow().poll.registry().deregister(io);
+        let _ = self.kernel().poll.registry().deregister(io);
         let gone = self.watches.borrow_mut().remove(index(token));
         debug_assert_eq!(gone.generation, generation(token));
         drop(gone);
@@ -254,6 +254,14 @@ impl Reactor {
         drop(old);
     }
 
+    /// The descriptor that is readable when there are events, or when a bell has rung. `None` under
+    /// virtual time.
+    #[cfg(unix)]
+    pub(crate) fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        use std::os::fd::AsFd;
+        self.kernel.as_ref().map(|kernel| kernel.poll.as_fd())
+    }
+
     /// Not under virtual time, which could not tell when to advance.
     pub(crate) fn allows_watches(&self) -> bool {
         self.kernel.is_some()
@@ -278,13 +286,14 @@ impl Reactor {
     /// # Errors
     /// The system's. A signal is none.
     pub(crate) fn wait(&self, mut timeout: Option<Duration>) -> io::Result<usize> {
-        let kernel = &mut *self.kernel().borrow_mut();
+        let kernel = self.kernel();
+        let events = &mut *kernel.events.borrow_mut();
         let watches = &mut *self.watches.borrow_mut();
         let due = &mut *self.due.borrow_mut();
         let mut count = 0;
         // One answer may not hold all events. Each watch comes once before any comes again.
         for _ in 0..=watches.len() / EVENTS_PER_ANSWER {
-            while let Err(error) = kernel.ask(timeout) {
+            while let Err(error) = kernel.ask(events, timeout) {
                 if error.kind() != io::ErrorKind::Interrupted {
                     return Err(error);
                 }
@@ -292,7 +301,7 @@ impl Reactor {
                 // answer. So ask again, but wait no longer.
                 timeout = Some(Duration::ZERO);
             }
-            for event in kernel.events.iter().filter(|event| event.token() != BELL) {
+            for event in events.iter().filter(|event| event.token() != BELL) {
                 let watch = watches.get_mut(index(event.token()));
                 if let Some(watch) =
                     watch.filter(|watch| watch.generation == generation(event.token()))
@@ -301,12 +310,17 @@ impl Reactor {
                     count += 1;
                 }
             }
-            if kernel.events.iter().count() < EVENTS_PER_ANSWER {
+            if events.iter().count() < EVENTS_PER_ANSWER {
                 break;
             }
             timeout = Some(Duration::ZERO);
         }
         Ok(count)
+    }
+
+    /// Whether there is somebody to be woken by [`dispatch`](Self::dispatch).
+    pub(crate) fn has_due(&self) -> bool {
+        !self.due.borrow().is_empty()
     }
 
     /// Wakes whom the recorded events concern.
@@ -324,18 +338,18 @@ impl Kernel {
     /// mio waits in whole milliseconds, rounded up. So a wait is split: whole milliseconds in mio,
     /// less one, and the rest precisely. A long wait that some event ends early, as most time-outs
     /// are, never gets to the second part.
-    fn ask(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let Self { poll, events, precise } = self;
+    fn ask(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let Self { poll, precise, .. } = self;
         events.clear();
         let timeout = match timeout {
-            Some(wait) if wait.is_zero() || !*precise => timeout,
+            Some(wait) if wait.is_zero() || !precise.get() => timeout,
             Some(rest) if rest < PRECISE_BELOW => match wait_for_events(poll, rest) {
                 Ok(true) => Some(Duration::ZERO),
                 Ok(false) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
                 // A sandbox forbids it, or the kernel is old: mio alone from now on.
                 Err(_) => {
-                    *precise = false;
+                    precise.set(false);
                     timeout
                 }
             },

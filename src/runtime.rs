@@ -5,9 +5,10 @@ use crate::budget::{self, DEFAULT_SLOTS, MAX_SLOTS};
 use crate::clock::Clock;
 use crate::context;
 use crate::error::SlotsOutOfRange;
+use crate::metrics::Metrics;
 use crate::reactor::Reactor;
 use crate::ring::Ring;
-use crate::sched::{Core, Turn, drive, turn};
+use crate::sched::{Core, Turn, drive, park, turn};
 use crate::timer::Timers;
 use crate::wake::Wakes;
 use std::cell::Cell;
@@ -16,6 +17,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// Runs a future to its end on this thread, on a runtime of its own with 1024 slots.
 ///
@@ -162,6 +164,82 @@ impl Runtime {
         turn(&self.core, &mut None, false)
     }
 
+    /// The earliest deadline of a timer, if there is one.
+    ///
+    /// ```
+    /// use gondola::{Runtime, time};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let mut runtime = Runtime::new()?;
+    /// assert_eq!(runtime.next_deadline(), None);
+    /// let sleep = time::sleep(Duration::from_secs(60));
+    /// runtime.block_on(async { gondola::try_spawn(sleep).unwrap().detach() });
+    /// runtime.turn()?; // it is polled
+    /// assert!(runtime.next_deadline().unwrap() > Instant::now());
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.core.timers.next().map(|(deadline, _)| deadline)
+    }
+
+    /// For a guest in another loop: says that the host is going to wait for this runtime, and how
+    /// long at most ([`Duration::MAX`] if no timer is armed). The host waits until that has passed,
+    /// or until the runtime's descriptor is readable; then it calls [`turn`](Self::turn), and this
+    /// again. `None`: there is something to do, so call `turn` first.
+    ///
+    /// From here to the next `turn`, a wake from another thread makes the descriptor readable.
+    /// Without this it would not: nobody is told who does not sleep.
+    ///
+    /// # Panics
+    /// Inside a gondola runtime on the same thread, and under virtual time, which stands still in a
+    /// guest.
+    ///
+    /// ```
+    /// use gondola::{Runtime, time};
+    /// use std::os::fd::AsFd;
+    /// use std::time::Duration;
+    ///
+    /// let mut runtime = Runtime::new()?;
+    /// let task = runtime.block_on(async {
+    ///     gondola::try_spawn(time::sleep(Duration::from_millis(5))).unwrap()
+    /// });
+    /// // The host, which would wait for its own descriptors as well.
+    /// loop {
+    ///     runtime.turn()?;
+    ///     if task.is_finished() {
+    ///         break;
+    ///     }
+    ///     if let Some(wait) = runtime.prepare_sleep() {
+    ///         let timeout = wait.as_millis().saturating_add(1).try_into().unwrap_or(i32::MAX);
+    ///         # use std::os::fd::AsRawFd;
+    ///         # let fd = runtime.as_fd().as_raw_fd();
+    ///         # let mut polled = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    ///         # let mut poll = |_, timeout| unsafe { libc::poll(&mut polled, 1, timeout) };
+    ///         poll(runtime.as_fd(), timeout);
+    ///     }
+    /// }
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn prepare_sleep(&mut self) -> Option<Duration> {
+        assert!(self.core.reactor.allows_watches(), "virtual time has no guests");
+        let _entered = self.enter();
+        park(&self.core)
+    }
+
+    /// What it holds at present.
+    ///
+    /// ```
+    /// let runtime = gondola::Runtime::new()?;
+    /// assert_eq!(runtime.metrics().taken, 0);
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.core)
+    }
+
     #[track_caller]
     fn enter(&self) -> context::Entered {
         assert!(
@@ -181,13 +259,27 @@ impl Drop for Runtime {
     }
 }
 
+/// The descriptor of its epoll, to be watched by a host: see
+/// [`prepare_sleep`](Runtime::prepare_sleep).
+///
+/// # Panics
+/// Under virtual time, which has none.
+#[cfg(unix)]
+impl std::os::fd::AsFd for Runtime {
+    #[track_caller]
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.core.reactor.as_fd().expect("virtual time has no descriptor")
+    }
+}
+
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Metrics { slots, taken, timers, watches, .. } = self.metrics();
         f.debug_struct("Runtime")
-            .field("slots", &self.core.ring.len())
-            .field("taken", &self.core.ring.taken())
-            .field("timers", &self.core.timers.len())
-            .field("watches", &self.core.reactor.watches())
+            .field("slots", &slots)
+            .field("taken", &taken)
+            .field("timers", &timers)
+            .field("watches", &watches)
             .finish_non_exhaustive()
     }
 }
@@ -277,6 +369,7 @@ impl Builder {
             timers: Rc::new(Timers::new(Clock::new(virtual_time))),
             reactor: Rc::new(reactor),
             looked_at: Cell::new(0),
+            parked: Cell::new(false),
             number: budget::number_runtime(),
         };
         Ok(Runtime { core: Rc::new(core) })

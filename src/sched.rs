@@ -25,6 +25,8 @@ pub(crate) struct Core {
     pub(crate) reactor: Rc<Reactor>,
     /// The odometer at the last look at I/O and timers.
     pub(crate) looked_at: Cell<u32>,
+    /// A guest has told its host that it sleeps: a wake from another thread has rung the bell, perhaps.
+    pub(crate) parked: Cell<bool>,
     /// Which one it is, among those of this thread.
     pub(crate) number: u32,
 }
@@ -74,7 +76,7 @@ pub(crate) fn drive(core: &Core, root: Root<'_>) -> io::Result<()> {
 /// future that is ready is taken out.
 #[inline(always)]
 pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io::Result<Turn> {
-    let Core { wakes, ring, timers, reactor, looked_at, .. } = core;
+    let Core { wakes, ring, timers, reactor, looked_at, parked, .. } = core;
     let mut turn = Turn { woken_outside: wakes.drain(), ..Turn::default() };
 
     // 1. Poll each slot that was woken before this moment, once, in ascending order. From here on a
@@ -126,8 +128,9 @@ pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io:
                 None if timers.clock.is_virtual() => deadlock(core),
                 next => turn.events = reactor.wait(next.map(|(_, wait)| wait))?,
             }
-        } else if reactor.watches() > 0 {
+        } else if reactor.watches() > 0 || parked.get() {
             // Somebody can run, or the caller has other things to do: ask, but do not wait.
+            parked.set(false);
             turn.events = reactor.wait(Some(Duration::ZERO))?;
         }
         // The timers first, in the order of their deadlines. Whoever has both a time-out and data
@@ -137,6 +140,18 @@ pub(crate) fn turn(core: &Core, root: &mut Option<Root<'_>>, sleep: bool) -> io:
     }
     turn.busy = wakes.any_ready();
     Ok(turn)
+}
+
+/// Falls asleep for a guest, whose host waits in its stead, at most so long. `None`: there is
+/// something to do first.
+pub(crate) fn park(core: &Core) -> Option<Duration> {
+    let Core { wakes, timers, reactor, parked, .. } = core;
+    let wait = timers.next().map_or(Duration::MAX, |(_, wait)| wait);
+    if wait.is_zero() || reactor.has_due() || wakes.any_ready() || !wakes.fall_asleep() {
+        return None;
+    }
+    parked.set(true);
+    Some(wait)
 }
 
 fn deadlock(core: &Core) -> ! {

@@ -1,6 +1,7 @@
-//! What libc does beyond std and mio: a wait shorter than mio's whole milliseconds, and a
-//! vectored send that raises no SIGPIPE.
+//! What libc does beyond std and mio: a wait shorter than mio's whole milliseconds, a vectored send
+//! that raises no SIGPIPE, and questions about a descriptor. Also mio's poll with its descriptor.
 
+use std::cell::{Ref, RefCell};
 use std::io;
 #[cfg(unix)]
 use std::io::IoSlice;
@@ -30,7 +31,7 @@ pub(crate) fn wait_for_events(
 
 /// Other systems have no such call, or mio's own wait is precise.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn wait_for_events(_poll: &mio::Poll, _timeout: Duration) -> io::Result<bool> {
+pub(crate) fn wait_for_events(_poll: &Poll, _timeout: Duration) -> io::Result<bool> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -90,5 +91,39 @@ pub(crate) fn set_nonblocking(descriptor: &impl std::os::fd::AsRawFd) -> io::Res
     match unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFL, flags) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// mio's poll, of which many have a part. It is in here as long as this is alive, and no other.
+pub(crate) struct Poll(RefCell<mio::Poll>);
+
+impl Poll {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(RefCell::new(mio::Poll::new()?)))
+    }
+
+    pub(crate) fn registry(&self) -> Ref<'_, mio::Registry> {
+        Ref::map(self.0.borrow(), mio::Poll::registry)
+    }
+
+    /// mio's own wait: in whole milliseconds, rounded up.
+    pub(crate) fn poll(&self, events: &mut mio::Events, wait: Option<Duration>) -> io::Result<()> {
+        self.0.borrow_mut().poll(events, wait)
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for Poll {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.borrow().as_raw_fd()
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Poll {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(self);
+        // SAFETY: the poll that owns it is not replaced, and dropped no sooner than `self`.
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) }
     }
 }
