@@ -3,7 +3,7 @@
 
 use crate::error::JoinError;
 use crate::sched::TaskWakes;
-use crate::task_box::Joint;
+use crate::task_box::{Aborter, Joint};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -69,6 +69,24 @@ impl<T> JoinHandle<T> {
         self.joint.is_finished()
     }
 
+    /// A handle that can abort the task while this one is awaited, or is dropped.
+    ///
+    /// # Panics
+    /// If there are 16,383 of them for this task.
+    ///
+    /// ```
+    /// gondola::block_on(async {
+    ///     let task = gondola::try_spawn(std::future::pending::<()>()).unwrap();
+    ///     let abort = task.abort_handle();
+    ///     gondola::try_spawn(async move { abort.abort() }).unwrap().detach();
+    ///     assert!(task.await.unwrap_err().is_cancelled());
+    /// });
+    /// ```
+    pub fn abort_handle(&self) -> AbortHandle {
+        let (aborter, wakes) = (self.joint.aborter(), self.wakes.clone());
+        AbortHandle { aborter, slot: self.slot, wakes }
+    }
+
     /// Lets the task go on by itself; its output will be dropped.
     ///
     /// ```
@@ -96,5 +114,65 @@ impl<T> Future for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle").field("finished", &self.is_finished()).finish_non_exhaustive()
+    }
+}
+
+/// Aborts a task, and owns nothing else of it. Dropping it does nothing. It keeps the memory of its
+/// task, which else would serve the next one.
+///
+/// ```
+/// use gondola::AbortHandle;
+///
+/// gondola::block_on(async {
+///     let task = gondola::try_spawn(std::future::pending::<()>()).unwrap();
+///     let abort: AbortHandle = task.abort_handle();
+///     task.detach();
+///     abort.abort();
+///     gondola::yield_now().await;
+///     assert!(abort.is_finished());
+/// });
+/// ```
+#[must_use = "an abort handle does nothing by itself"]
+pub struct AbortHandle {
+    aborter: Aborter,
+    slot: usize,
+    wakes: Rc<TaskWakes>,
+}
+
+impl AbortHandle {
+    /// As [`JoinHandle::abort`].
+    ///
+    /// ```
+    /// gondola::block_on(async {
+    ///     let task = gondola::try_spawn(std::future::pending::<()>()).unwrap();
+    ///     task.abort_handle().abort();
+    ///     assert!(task.await.unwrap_err().is_cancelled());
+    /// });
+    /// ```
+    pub fn abort(&self) {
+        if self.aborter.abort() {
+            self.wakes.mark(self.slot);
+        }
+    }
+
+    /// As [`JoinHandle::is_finished`].
+    ///
+    /// ```
+    /// gondola::block_on(async {
+    ///     let task = gondola::try_spawn(async {}).unwrap();
+    ///     let abort = task.abort_handle();
+    ///     task.await.unwrap();
+    ///     assert!(abort.is_finished());
+    /// });
+    /// ```
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.aborter.is_finished()
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle").field("finished", &self.is_finished()).finish_non_exhaustive()
     }
 }

@@ -22,6 +22,7 @@ mod wake;
 
 mod bell; // 2
 mod cancel;
+mod line;
 mod reactor;
 mod task_box;
 
@@ -44,11 +45,11 @@ pub use batch::{BatchError, ErrorKind, OnError, Stop, batch};
 pub use cancel::{CancellationToken, Cancelled, DropGuard, RunUntilCancelled};
 pub use coop::{ConsumeBudget, YieldNow, consume_budget, yield_now};
 pub use error::{JoinError, SlotsOutOfRange, TrySpawnError, TrySpawnErrorKind};
-pub use join::JoinHandle;
+pub use join::{AbortHandle, JoinHandle};
 pub use metrics::{Metrics, metrics};
 pub use runtime::{Builder, Runtime, block_on};
 pub use sched::Turn;
-pub use task::{Reserve, Slot, reserve, try_spawn};
+pub use task::{Reserve, Slot, TasksDone, reserve, tasks_done, try_spawn};
 
 /// Misuse that must not compile.
 ///

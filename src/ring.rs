@@ -11,10 +11,10 @@
 #![forbid(unsafe_code)]
 
 use crate::bits::BitSet;
-use crate::list::{List, Nodes};
+use crate::line::Line;
 use crate::panic::{Contained, wake_in_passing};
 use crate::task_box::{Joint, TaskBox};
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
@@ -22,18 +22,10 @@ pub(crate) struct Ring {
     slots: Box<[Cell<Option<TaskBox>>]>,
     free: BitSet,
     taken: Cell<usize>,
-    queue: RefCell<Queue>,
+    queue: Line,
+    /// Who waits until all slots are free.
+    done: Line,
     closed: Cell<bool>,
-}
-
-struct Queue {
-    nodes: Nodes<Queued>,
-    queued: List,
-}
-
-enum Queued {
-    Waits(Waker),
-    Promised(usize),
 }
 
 impl Ring {
@@ -42,7 +34,8 @@ impl Ring {
             slots: (0..slots).map(|_| Cell::new(None)).collect(),
             free: BitSet::full(slots),
             taken: Cell::new(0),
-            queue: RefCell::new(Queue { nodes: Nodes::new(), queued: List::new() }),
+            queue: Line::new(),
+            done: Line::new(),
             closed: Cell::new(false),
         }
     }
@@ -56,7 +49,7 @@ impl Ring {
     }
 
     pub(crate) fn queued(&self) -> usize {
-        self.queue.borrow().nodes.len()
+        self.queue.len()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -78,72 +71,24 @@ impl Ring {
     pub(crate) fn poll_take(&self, key: &mut Option<u32>, waker: &Waker) -> Poll<usize> {
         // Nothing is placed any more once it is closed: nobody waits, and any slot will do.
         let take = || if self.closed.get() { Some(0) } else { self.try_take() };
-        let Some(at) = *key else {
-            if let Some(slot) = take() {
-                return Poll::Ready(slot);
-            }
-            let mine = Queued::Waits(waker.clone());
-            // The clone is foreign code too: it may have freed a slot.
-            if let Some(slot) = take() {
-                return Poll::Ready(slot);
-            }
-            let queue = &mut *self.queue.borrow_mut();
-            *key = Some(queue.nodes.push_back(&mut queue.queued, mine));
-            return Poll::Pending;
-        };
-        let mut queue = self.queue.borrow_mut();
-        let stale = match queue.nodes.get_mut(at) {
-            Queued::Promised(slot) => {
-                let slot = *slot;
-                queue.nodes.remove(at);
-                *key = None;
-                return Poll::Ready(slot);
-            }
-            Queued::Waits(old) => !old.will_wake(waker),
-        };
-        drop(queue);
-        if stale {
-            let fresh = waker.clone();
-            let mut queue = self.queue.borrow_mut();
-            match queue.nodes.get_mut(at) {
-                Queued::Waits(old) => {
-                    let old = std::mem::replace(old, fresh);
-                    drop(queue);
-                    drop(old);
-                }
-                // The clone itself freed a slot: take it at the next poll.
-                Queued::Promised(_) => {
-                    drop(queue);
-                    fresh.wake();
-                }
-            }
-        }
-        Poll::Pending
+        self.queue.poll(key, waker, take)
     }
 
-    /// Gives up a place in the queue, or passes on the slot that it was promised.
+    /// Gives up a place in the queue, and passes on the slot that it was promised.
     pub(crate) fn leave(&self, key: u32) {
-        let mut queue = self.queue.borrow_mut();
-        let queue_ref = &mut *queue;
-        if matches!(queue_ref.nodes.get_mut(key), Queued::Waits(_)) {
-            queue_ref.nodes.unlink(&mut queue_ref.queued, key);
-        }
-        let left = queue.nodes.remove(key);
-        drop(queue);
-        match left {
-            Queued::Waits(waker) => drop(waker),
-            Queued::Promised(slot) => self.give_up(slot),
+        if let Some(slot) = self.queue.leave(key) {
+            self.give_up(slot);
         }
     }
 
-    /// Promises a slot to the first in the queue.
-    fn promise(&self, slot: usize) -> Option<Waker> {
-        let queue = &mut *self.queue.borrow_mut();
-        let key = queue.nodes.unlink_front(&mut queue.queued)?;
-        match std::mem::replace(queue.nodes.get_mut(key), Queued::Promised(slot)) {
-            Queued::Waits(waker) => Some(waker),
-            Queued::Promised(_) => unreachable!("whoever was promised a slot has left the queue"),
-        }
+    /// Waits until all slots are free. `key` as for [`poll_take`](Self::poll_take).
+    pub(crate) fn poll_done(&self, key: &mut Option<u32>, waker: &Waker) -> Poll<()> {
+        let is_done = || (self.taken.get() == 0 || self.closed.get()).then_some(0);
+        self.done.poll(key, waker, is_done).map(drop)
+    }
+
+    pub(crate) fn leave_done(&self, key: u32) {
+        let _ = self.done.leave(key);
     }
 
     /// A slot is vacant again: the first in the queue gets it.
@@ -151,11 +96,14 @@ impl Ring {
         if self.closed.get() {
             return;
         }
-        match self.promise(slot) {
-            Some(waker) => wake_in_passing(waker),
-            None => {
-                self.free.insert(slot);
-                self.taken.set(self.taken.get() - 1);
+        if let Some(waker) = self.queue.promise(slot) {
+            return wake_in_passing(waker);
+        }
+        self.free.insert(slot);
+        self.taken.set(self.taken.get() - 1);
+        if self.taken.get() == 0 {
+            while let Some(waker) = self.done.promise(0) {
+                wake_in_passing(waker);
             }
         }
     }
@@ -198,7 +146,8 @@ impl Ring {
             contained.drop(slot.take());
         }
         // Whoever still waits for a slot, under another executor, learns that there will be none.
-        while let Some(waker) = self.promise(0) {
+        // Nor for the end of the tasks: this is it.
+        while let Some(waker) = self.queue.promise(0).or_else(|| self.done.promise(0)) {
             contained.run(|| waker.wake());
         }
         contained.resume();

@@ -189,3 +189,69 @@ impl fmt::Debug for Slot {
         f.debug_struct("Slot").field("index", &self.slot).finish_non_exhaustive()
     }
 }
+
+/// Waits until no slot is taken: until every task is done, and every reservation used or given up.
+/// For a graceful end, in the root future: inside a task it would wait for that task as well, for
+/// ever.
+///
+/// It is enough that this was so for a moment while it waited.
+///
+/// # Panics
+/// When first polled outside a gondola runtime.
+///
+/// # Cancel safety
+/// Nothing is lost.
+///
+/// ```
+/// use gondola::time::{sleep, timeout};
+/// use gondola::{tasks_done, try_spawn};
+/// use std::time::Duration;
+///
+/// gondola::block_on(async {
+///     for n in 0..3 {
+///         try_spawn(sleep(Duration::from_millis(n))).unwrap().detach();
+///     }
+///     // So long, but not longer; what is still there when the runtime goes is dropped.
+///     timeout(Duration::from_secs(2), tasks_done()).await.unwrap();
+///     assert_eq!(gondola::metrics().unwrap().taken, 0);
+/// });
+/// ```
+pub fn tasks_done() -> TasksDone {
+    TasksDone { core: None, waits: None }
+}
+
+/// The future of [`tasks_done`].
+///
+/// ```
+/// let done: gondola::TasksDone = gondola::tasks_done();
+/// gondola::block_on(done);
+/// ```
+#[must_use = "futures do nothing unless awaited"]
+pub struct TasksDone {
+    /// `None` before the first poll.
+    core: Option<Rc<Core>>,
+    waits: Option<u32>,
+}
+
+impl Future for TasksDone {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { core, waits } = &mut *self;
+        core.get_or_insert_with(|| context::current()).ring.poll_done(waits, cx.waker())
+    }
+}
+
+impl Drop for TasksDone {
+    fn drop(&mut self) {
+        if let (Some(core), Some(key)) = (&self.core, self.waits.take()) {
+            core.ring.leave_done(key);
+        }
+    }
+}
+
+impl fmt::Debug for TasksDone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TasksDone").finish_non_exhaustive()
+    }
+}

@@ -23,8 +23,9 @@
 //! 1. `state` says which field of the union is alive: RUNNING and ABORTING the future, OUTPUT the
 //!    output, PANIC the payload, the others none. It is changed *before* a value is dropped or moved
 //!    out, so no unwinding drops one twice.
-//! 2. Two owners at most: the slot ([`TaskBox`]) and the handle ([`Joint`]), a flag each, both on
-//!    one thread (neither is `Send`). Whichever clears the last flag frees the memory.
+//! 2. The owners are the slot ([`TaskBox`]), the handle ([`Joint`]) and any number of abort handles
+//!    ([`Aborter`]), all on one thread (none is `Send`), and `owners` says which there are. Whoever
+//!    gives up last frees the memory. A box is used again only when it is the slot's alone.
 //! 3. A future is pinned from its placing until its drop: it is never moved, and its memory is
 //!    not reused before.
 //! 4. The slot polls, cancels and reuses; the handle reads. While user code runs (poll, drop, a
@@ -61,8 +62,36 @@ struct Header {
     size: u32,
     align_log2: u8,
     state: Cell<State>,
-    in_slot: Cell<bool>,
-    has_handle: Cell<bool>,
+    owners: Cell<u16>,
+}
+
+/// The owners of a box: the slot and the handle, a bit each, and so many abort handles below.
+const SLOT: u16 = 1 << 15;
+const HANDLE: u16 = 1 << 14;
+
+impl Header {
+    #[inline]
+    fn has(&self, owner: u16) -> bool {
+        self.owners.get() & owner != 0
+    }
+
+    #[inline]
+    fn add(&self, owner: u16) {
+        self.owners.set(self.owners.get() + owner);
+    }
+
+    fn is_finished(&self) -> bool {
+        use State::{Aborting, Closing, Running};
+        !matches!(self.state.get(), Running | Aborting | Closing)
+    }
+
+    /// Asks the slot to drop the future at its next poll. `false`: there is none to drop.
+    fn abort(&self) -> bool {
+        if self.state.get() == State::Running {
+            self.state.set(State::Aborting);
+        }
+        self.state.get() == State::Aborting
+    }
 }
 
 #[repr(C)]
@@ -129,7 +158,7 @@ impl<F: Future> Body<F> {
     unsafe fn complete(task: NonNull<Header>, output: Result<F::Output, Payload>) {
         // SAFETY: the caller's promise.
         let content = unsafe { Self::content(task) };
-        // SAFETY: header and box are alive; a handle that was dropped meanwhile left it in_slot.
+        // SAFETY: header and box are alive; a handle that was dropped meanwhile left it to the slot.
         let header = unsafe { task.as_ref() };
         header.state.set(State::Closing);
         // SAFETY: the future is alive, and since CLOSING no longer counted (invariant 1).
@@ -148,7 +177,7 @@ impl<F: Future> Body<F> {
             }
             (Ok(output), Ok(())) => Ok(output),
         };
-        if !header.has_handle.get() {
+        if !header.has(HANDLE) {
             header.state.set(State::Empty);
             return match result {
                 Ok(output) => dispose_of(output),
@@ -199,10 +228,12 @@ fn dispose_of<T>(value: T) {
     catch_unwind(AssertUnwindSafe(|| drop(value))).unwrap_or_else(dispose);
 }
 
-fn free_if_last(task: NonNull<Header>) {
-    // SAFETY: the caller was an owner until it cleared its flag, so the box is still alive.
+/// Ends the ownership of one owner, who does not use the box after this.
+fn give_up(task: NonNull<Header>, owner: u16) {
+    // SAFETY: the caller is an owner until here, so the box is alive.
     let header = unsafe { task.as_ref() };
-    if header.in_slot.get() || header.has_handle.get() {
+    header.owners.set(header.owners.get() - owner);
+    if header.owners.get() != 0 {
         return;
     }
     debug_assert_eq!(header.state.get(), State::Empty);
@@ -244,7 +275,7 @@ impl TaskBox {
         };
         let header = slot.header();
         header.vtable.set(Body::<F>::VTABLE);
-        header.has_handle.set(true);
+        header.add(HANDLE);
         // SAFETY: the memory fits `Body<F>`, its content is not in use (EMPTY), and the header now
         // names this type. The future moves from the argument straight into its place.
         unsafe {
@@ -272,8 +303,7 @@ impl TaskBox {
                 size,
                 align_log2,
                 state: Cell::new(State::Empty),
-                in_slot: Cell::new(true),
-                has_handle: Cell::new(false),
+                owners: Cell::new(SLOT),
             });
         }
         TaskBox { task }
@@ -290,7 +320,7 @@ impl TaskBox {
 
     fn fits(&self, layout: Layout) -> bool {
         let header = self.header();
-        !header.has_handle.get()
+        header.owners.get() == SLOT
             && header.state.get() == State::Empty
             && layout.size() <= header.size as usize
             && layout.align() <= 1 << header.align_log2
@@ -322,7 +352,7 @@ impl TaskBox {
         let clear = header.vtable.get().clear;
         // SAFETY: the vtable is the occupant's, and the slot does not call this inside a poll.
         unsafe { clear(self.task) };
-        if header.has_handle.get() {
+        if header.has(HANDLE) {
             header.state.set(State::Cancelled);
         }
     }
@@ -337,8 +367,7 @@ impl Drop for TaskBox {
     fn drop(&mut self) {
         self.cancel();
         let _joiner = self.take_joiner();
-        self.header().in_slot.set(false);
-        free_if_last(self.task);
+        give_up(self.task, SLOT);
     }
 }
 
@@ -355,17 +384,20 @@ impl<T> Joint<T> {
     }
 
     pub(crate) fn is_finished(&self) -> bool {
-        use State::{Aborting, Closing, Running};
-        !matches!(self.header().state.get(), Running | Aborting | Closing)
+        self.header().is_finished()
     }
 
-    /// Asks the slot to drop the future at its next poll. `false`: there is none to drop.
     pub(crate) fn abort(&self) -> bool {
-        let header = self.header();
-        if header.state.get() == State::Running {
-            header.state.set(State::Aborting);
-        }
-        header.state.get() == State::Aborting
+        self.header().abort()
+    }
+
+    /// # Panics
+    /// If the task has 16,383 of them.
+    pub(crate) fn aborter(&self) -> Aborter {
+        let count = self.header().owners.get() & (HANDLE - 1);
+        assert!(count < HANDLE - 1, "a task has {count} abort handles at most");
+        self.header().add(1);
+        Aborter { task: self.task }
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
@@ -419,7 +451,32 @@ impl<T> Drop for Joint<T> {
             // SAFETY: the vtable is the occupant's; the future is gone, so this is no poll of it.
             unsafe { clear(self.task) };
         }
-        header.has_handle.set(false);
-        free_if_last(self.task);
+        give_up(self.task, HANDLE);
+    }
+}
+
+/// The end of an abort handle.
+pub(crate) struct Aborter {
+    task: NonNull<Header>,
+}
+
+impl Aborter {
+    fn header(&self) -> &Header {
+        // SAFETY: it owns the box, among others (invariant 2).
+        unsafe { self.task.as_ref() }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.header().is_finished()
+    }
+
+    pub(crate) fn abort(&self) -> bool {
+        self.header().abort()
+    }
+}
+
+impl Drop for Aborter {
+    fn drop(&mut self) {
+        give_up(self.task, 1);
     }
 }

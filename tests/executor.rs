@@ -3,12 +3,18 @@
 mod support;
 
 use futures::future::{join_all, poll_fn};
-use gondola::{Runtime, TrySpawnErrorKind, block_on, reserve, try_spawn, yield_now};
+use futures::poll;
+use gondola::time::{now, sleep, timeout};
+use gondola::{
+    AbortHandle, Runtime, TrySpawnErrorKind, block_on, metrics, reserve, tasks_done, try_spawn,
+    yield_now,
+};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use support::{CountWakes, OnDrop, Trace, probe, waker_fn};
 
 fn runtime(slots: usize) -> Runtime {
@@ -862,4 +868,132 @@ fn a_runtime_in_a_thread_local_is_dropped_at_thread_exit() {
     })
     .join()
     .unwrap();
+}
+
+// Abort handles, and the end of all tasks.
+
+#[test]
+fn an_abort_handle_aborts_its_own_task_only() {
+    gondola::block_on(async {
+        let first = try_spawn(yield_now()).unwrap();
+        let abort = first.abort_handle();
+        assert!(!abort.is_finished());
+        first.await.unwrap();
+        assert!(abort.is_finished());
+        // The next task in the same slot has other memory: the handle keeps the old.
+        let second = try_spawn(async {
+            yield_now().await;
+            2
+        });
+        abort.abort();
+        assert_eq!(second.unwrap().await.unwrap(), 2);
+        assert!(abort.is_finished());
+    });
+}
+
+#[test]
+fn an_abort_handle_outlives_everything() {
+    let mut runtime = Runtime::builder().slots(2).build().unwrap();
+    let alive = Rc::new(());
+    let (detached, own) = runtime.block_on(async {
+        let held = alive.clone();
+        let task = try_spawn(async move {
+            let _held = held;
+            pending::<()>().await;
+        });
+        let detached = task.as_ref().unwrap().abort_handle();
+        task.unwrap().detach();
+
+        // A task that aborts itself is polled to its next wait, and then no more.
+        let own: Rc<RefCell<Option<AbortHandle>>> = Rc::default();
+        let shared = own.clone();
+        let task = try_spawn(async move {
+            shared.borrow().as_ref().unwrap().abort();
+            yield_now().await;
+            unreachable!("it was aborted");
+        });
+        let task = task.unwrap();
+        *own.borrow_mut() = Some(task.abort_handle());
+        assert!(task.await.unwrap_err().is_cancelled());
+        (detached, own.take().unwrap())
+    });
+    assert!(own.is_finished() && !detached.is_finished());
+    let again = runtime.block_on(async {
+        detached.abort();
+        yield_now().await;
+        assert_eq!(Rc::strong_count(&alive), 1);
+        try_spawn(pending::<()>()).unwrap().abort_handle()
+    });
+    drop(runtime);
+    for abort in [detached, own, again] {
+        assert!(abort.is_finished());
+        abort.abort();
+    }
+}
+
+#[test]
+fn an_output_waits_for_its_handle_whatever_abort_handles_there_are() {
+    let dropped = Rc::new(Cell::new(0));
+    struct Output(Rc<Cell<usize>>);
+    impl Drop for Output {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    gondola::block_on(async {
+        let make = || {
+            let output = Output(dropped.clone());
+            try_spawn(async move { output }).unwrap()
+        };
+        let (kept, left) = (make(), make());
+        let aborts = [kept.abort_handle(), left.abort_handle(), left.abort_handle()];
+        yield_now().await;
+        yield_now().await;
+        assert_eq!(dropped.get(), 0);
+        drop(left);
+        assert_eq!(dropped.get(), 1);
+        drop(aborts);
+        drop(kept.await.unwrap());
+        assert_eq!(dropped.get(), 2);
+    });
+}
+
+#[test]
+fn when_all_tasks_are_done_whoever_waits_for_it_is_told() {
+    let mut runtime = Runtime::builder().slots(7).virtual_time().build().unwrap();
+    runtime.block_on(async {
+        tasks_done().await;
+        let start = now();
+        for seconds in 1..=3 {
+            // They give their slot to those who queue, too.
+            try_spawn(async move {
+                sleep(Duration::from_secs(seconds)).await;
+                let last = reserve().await;
+                last.spawn(sleep(Duration::from_secs(10))).detach();
+            })
+            .unwrap()
+            .detach();
+        }
+        let slot = reserve().await;
+        let mut given_up = Box::pin(tasks_done());
+        assert!(poll!(given_up.as_mut()).is_pending());
+        drop(given_up);
+        let (one, other) = (tasks_done(), tasks_done());
+        let reserved = async {
+            sleep(Duration::from_secs(20)).await;
+            drop(slot);
+        };
+        futures::join!(one, other, reserved);
+        assert_eq!(now() - start, Duration::from_secs(20));
+        assert_eq!(metrics().unwrap().taken, 0);
+
+        // Too long: the caller goes on.
+        try_spawn(pending::<()>()).unwrap().detach();
+        assert!(timeout(Duration::from_secs(1), tasks_done()).await.is_err());
+    });
+    // Once the runtime is gone, there is nothing to wait for.
+    let mut waiting = Box::pin(tasks_done());
+    runtime.block_on(async { assert!(poll!(waiting.as_mut()).is_pending()) });
+    drop(runtime);
+    gondola::block_on(waiting);
 }
