@@ -41,6 +41,8 @@ pub mod net; // 7
 mod runtime;
 mod task;
 
+mod features; // 8
+
 pub use batch::{BatchError, ErrorKind, OnError, Stop, batch};
 pub use cancel::{CancellationToken, Cancelled, DropGuard, RunUntilCancelled};
 pub use coop::{ConsumeBudget, YieldNow, consume_budget, yield_now};

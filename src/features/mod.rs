@@ -1,0 +1,5 @@
+//! What other crates ask of our types: one file for each feature, off by default.
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "futures-io")]
+mod futures_io;
