@@ -3,7 +3,8 @@
 
 // In the order of their floors, from the ground up: each uses only what stands above it here. The
 // table is in DESIGN.md, and `.ci/floors` reads it.
-mod bits; // 0
+mod assert_local; // 0
+mod bits;
 mod budget;
 mod clock;
 mod panic;
@@ -43,6 +44,7 @@ mod task;
 
 mod features; // 8
 
+pub use assert_local::AssertLocal;
 pub use batch::{BatchError, ErrorKind, OnError, Stop, batch};
 pub use cancel::{CancellationToken, Cancelled, DropGuard, RunUntilCancelled};
 pub use coop::{ConsumeBudget, YieldNow, consume_budget, yield_now};

@@ -3,6 +3,7 @@
 //! built on tokio's traits.
 #![forbid(unsafe_code)]
 
+use crate::AssertLocal;
 use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, WriteHalf};
 use futures_io::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice};
@@ -67,6 +68,44 @@ reader!(OwnedReadHalf);
 writer!(TcpStream);
 writer!(WriteHalf<'_>);
 writer!(OwnedWriteHalf);
+
+#[cfg_attr(docsrs, doc(cfg(feature = "futures-io")))]
+impl<T: AsyncRead + Unpin> AsyncRead for AssertLocal<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_read(cx, buffer)
+    }
+}
+
+#[cfg_attr(docsrs, doc(cfg(feature = "futures-io")))]
+impl<T: AsyncWrite + Unpin> AsyncWrite for AssertLocal<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self).poll_write_vectored(cx, buffers)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self).poll_close(cx)
+    }
+}
 
 #[cfg(unix)]
 mod of_unix {
