@@ -55,6 +55,9 @@ pub use runtime::{Builder, Runtime, block_on};
 pub use sched::Turn;
 pub use task::{Reserve, Slot, TasksDone, reserve, tasks_done, try_spawn};
 
+#[doc = include_str!("cookbook.md")]
+pub mod cookbook {}
+
 /// Misuse that must not compile.
 ///
 /// Tasks, handles, slots, sockets and batches stay on their thread:
