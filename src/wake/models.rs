@@ -141,6 +141,31 @@ fn two_wakers_of_one_word_and_a_sleeper() {
     });
 }
 
+/// `sched::park`: the guest says that it sleeps, and its host does, or has something else to do first.
+#[test]
+fn a_host_that_sleeps_for_its_guest_hears_of_a_wake() {
+    model(|| {
+        let host = Sleeper::new();
+        let wakes = Wakes::new(2, host.clone());
+        let threads: Vec<_> = [0, 1]
+            .map(|slot| {
+                let waker = waker_of(&wakes, slot).clone();
+                thread::spawn(move || waker.wake())
+            })
+            .into();
+        let (mut seen, mut is_busy) = (0, true);
+        while seen < 2 {
+            wakes.drain();
+            seen += wakes.begin_turn().count();
+            if seen < 2 && !wakes.any_ready() && wakes.fall_asleep() && !is_busy {
+                host.sleep();
+            }
+            is_busy = false;
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
 #[test]
 fn a_wake_on_a_bit_that_is_set_already_still_brings_its_payload() {
     model(|| {
