@@ -49,6 +49,9 @@ pub use batch::{BatchError, ErrorKind, OnError, Stop, batch};
 pub use cancel::{CancellationToken, Cancelled, DropGuard, RunUntilCancelled};
 pub use coop::{ConsumeBudget, YieldNow, consume_budget, yield_now};
 pub use error::{JoinError, SlotsOutOfRange, TrySpawnError, TrySpawnErrorKind};
+#[cfg(feature = "hyper")]
+#[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
+pub use features::hyper;
 pub use join::{AbortHandle, JoinHandle};
 pub use metrics::{Metrics, metrics};
 pub use runtime::{Builder, Runtime, block_on};

@@ -8,13 +8,14 @@ use futures::poll;
 use gondola::net::{TcpListener, TcpStream};
 use gondola::{Runtime, batch, try_spawn, yield_now};
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use support::net::{arrived, fill, loopback, pair, pair_with_std, pattern, run, within};
 
 /// What everybody writes first: a poll method out of an async one, made anew in each poll.
@@ -92,23 +93,34 @@ fn a_poller_and_any_number_of_operations_wait_at_one_socket() {
 }
 
 #[test]
-fn an_operation_that_is_given_up_leaves_the_others_waiting() {
+fn an_operation_that_is_given_up_leaves_the_others_waiting_and_nothing_behind() {
+    struct Task;
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
     run(async {
         let listener = TcpListener::bind(loopback()).unwrap();
-        let mut waits: Vec<_> = (0..4).map(|_| Box::pin(listener.accept())).collect();
-        for wait in &mut waits {
-            assert!(poll!(wait.as_mut()).is_pending());
-        }
-        // The first, which stands in front, and one behind.
-        drop(waits.swap_remove(0));
-        drop(waits.swap_remove(2));
-        let clients = [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()));
-        let [first, second] = clients;
-        first.await.unwrap();
-        second.await.unwrap();
+        let tasks = [(); 4].map(|()| Arc::new(Task));
+        let mut waits: Vec<_> = tasks
+            .iter()
+            .map(|task| {
+                let mut wait = Box::pin(listener.accept());
+                let waker = Waker::from(task.clone());
+                assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                wait
+            })
+            .collect();
+        // The first, which stands in front, and the last.
+        drop((waits.remove(0), waits.pop()));
+        assert_eq!(tasks.each_ref().map(Arc::strong_count), [1, 2, 2, 1]);
+        // The others are still there for whoever polls them now.
+        let connect = || TcpStream::connect(listener.local_addr().unwrap());
+        let clients = (connect().await.unwrap(), connect().await.unwrap());
         for wait in waits {
             wait.await.unwrap();
         }
+        drop(clients);
+        assert_eq!(tasks.each_ref().map(Arc::strong_count), [1; 4]);
     });
 }
 

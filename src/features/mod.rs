@@ -3,3 +3,5 @@
 
 #[cfg(feature = "futures-io")]
 mod futures_io;
+#[cfg(feature = "hyper")]
+pub mod hyper;
