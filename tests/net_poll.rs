@@ -91,24 +91,25 @@ fn a_poller_and_any_number_of_operations_wait_at_one_socket() {
     });
 }
 
+/// Each in a task of its own, which only an event wakes.
 #[test]
 fn an_operation_that_is_given_up_leaves_the_others_waiting() {
     run(async {
-        let listener = TcpListener::bind(loopback()).unwrap();
-        let mut waits: Vec<_> = (0..4).map(|_| Box::pin(listener.accept())).collect();
-        for wait in &mut waits {
-            assert!(poll!(wait.as_mut()).is_pending());
-        }
+        let listener = Rc::new(TcpListener::bind(loopback()).unwrap());
+        let [first, second, third, last] = [(); 4].map(|()| {
+            let listener = listener.clone();
+            try_spawn(async move { listener.accept().await.unwrap() }).unwrap()
+        });
+        yield_now().await;
         // The first, which stands in front, and one behind.
-        drop(waits.swap_remove(0));
-        drop(waits.swap_remove(2));
-        let clients = [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()));
-        let [first, second] = clients;
-        first.await.unwrap();
-        second.await.unwrap();
-        for wait in waits {
-            wait.await.unwrap();
+        for task in [first, third] {
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
         }
+        let address = listener.local_addr().unwrap();
+        let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        second.await.unwrap();
+        last.await.unwrap();
     });
 }
 
