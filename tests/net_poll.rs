@@ -125,6 +125,26 @@ fn an_operation_that_is_given_up_leaves_the_others_waiting_and_nothing_behind() 
 }
 
 #[test]
+fn those_behind_one_that_was_given_up_are_woken() {
+    run(async {
+        let listener = Rc::new(TcpListener::bind(loopback()).unwrap());
+        let [first, second, third, last] = [(); 4].map(|()| {
+            let listener = listener.clone();
+            try_spawn(async move { listener.accept().await.unwrap() }).unwrap()
+        });
+        yield_now().await;
+        for task in [first, third] {
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+        }
+        let address = listener.local_addr().unwrap();
+        let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        second.await.unwrap();
+        last.await.unwrap();
+    });
+}
+
+#[test]
 fn trying_never_waits() {
     run(async {
         let (mut near, mut far) = pair_with_std().await;
