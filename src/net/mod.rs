@@ -1,12 +1,15 @@
-//! TCP on mio: every operation is tried first, and waits only if it would block.
+//! Sockets on mio, and whatever else has a descriptor: every operation is tried first, and waits only
+//! if it would block.
 //!
 //! Sockets belong to the runtime in which they were made. Elsewhere (in another runtime, or under
 //! another executor) an operation that would have to wait returns an error of kind
 //! `NotConnected` instead of waiting for ever.
 //!
-//! Any number of operations may wait at one socket; an event wakes them all.
+//! Any number of operations may wait at one socket; an event wakes them all. Each can be awaited or,
+//! by a method that begins with `poll_`, polled; one that begins with `try_` never waits.
 //!
-//! Addresses are IP addresses: resolve names before, for what std has for it blocks.
+//! Addresses are IP addresses. Resolve names before, on a thread, for what std has for it blocks: the
+//! [cookbook](crate::cookbook) has the lines.
 //!
 //! An executor that blocks *inside* a task of this runtime stops the runtime as well: sockets used
 //! in it get neither events nor a new budget. Await instead.
