@@ -190,6 +190,7 @@ impl Runtime {
     ///
     /// From here to the next `turn`, a wake from another thread makes the descriptor readable.
     /// Without this it would not: nobody is told who does not sleep.
+    /// A wake on this thread does not, so call it last of all before the host waits.
     ///
     /// # Panics
     /// Inside a gondola runtime on the same thread, and under virtual time, which stands still in a

@@ -151,6 +151,7 @@ fn a_guest_may_block_on_as_well() {
     let waker = runtime.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
     assert!(runtime.prepare_sleep().is_some());
     thread::spawn(move || waker.wake()).join().unwrap();
+    assert_eq!(runtime.prepare_sleep(), None, "it was woken since");
     assert_eq!(runtime.block_on(async { yield_now().await }), ());
 }
 
