@@ -1,9 +1,10 @@
 use gondola::net::TcpStream;
 use gondola::{batch, block_on, time};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 fn main() {
-    let address = std::env::args().nth(1).unwrap().parse().unwrap();
+    let address: SocketAddr = std::env::args().nth(1).unwrap().parse().unwrap();
     let item = move || async move {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"ping").await.unwrap();
