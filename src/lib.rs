@@ -52,6 +52,9 @@ pub use error::{JoinError, SlotsOutOfRange, TrySpawnError, TrySpawnErrorKind};
 #[cfg(feature = "hyper")]
 #[cfg_attr(docsrs, doc(cfg(feature = "hyper")))]
 pub use features::hyper;
+#[cfg(feature = "resolve")]
+#[cfg_attr(docsrs, doc(cfg(feature = "resolve")))]
+pub use features::resolve;
 pub use join::{AbortHandle, JoinHandle};
 pub use metrics::{Metrics, metrics};
 pub use runtime::{Builder, Runtime, block_on};
@@ -59,6 +62,8 @@ pub use sched::Turn;
 pub use task::{Reserve, Slot, TasksDone, reserve, tasks_done, try_spawn};
 
 #[doc = include_str!("cookbook.md")]
+// With crates of which nobody needs to build any for a test of the library: `examples/recipes`.
+#[cfg_attr(not(doctest), doc = include_str!("cookbook-crates.md"))]
 pub mod cookbook {}
 
 /// Misuse that must not compile.

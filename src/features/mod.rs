@@ -5,3 +5,5 @@
 mod futures_io;
 #[cfg(feature = "hyper")]
 pub mod hyper;
+#[cfg(feature = "resolve")]
+pub mod resolve;
