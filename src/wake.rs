@@ -93,6 +93,8 @@ struct Head<B> {
     shift: u32,
     /// How many more pages a group has than one: a mask.
     more: usize,
+    /// Where the allocation begins that the block stands in.
+    room: *mut u8,
 }
 
 struct Shared {
@@ -226,8 +228,19 @@ impl<B: Bell> Head<B> {
     /// The pages begin right behind the head.
     fn layout(pages: usize) -> Layout {
         const { assert!(size_of::<Self>() % align_of::<Page<B>>() == 0) };
+        const { assert!(align_of::<Self>() >= align_of::<Page<B>>()) };
         let pages = Layout::array::<Page<B>>(pages).expect("the ring's limit keeps this small");
         Layout::new::<Self>().extend(pages).expect("as above").0
+    }
+
+    /// What is allocated for it: with as much more as aligning it by hand may take. Allocators are
+    /// slow where they have to align, and a batch inside a batch makes a block for each item.
+    fn room(pages: usize) -> Layout {
+        let block = Self::layout(pages);
+        // What any allocation is aligned to.
+        let aligned = 2 * size_of::<usize>();
+        let size = block.size() + block.align() - aligned;
+        Layout::from_size_align(size, aligned).expect("the ring's limit keeps this small")
     }
 
     /// # Safety
@@ -236,15 +249,15 @@ impl<B: Bell> Head<B> {
     unsafe fn free(head: *mut Self) {
         // SAFETY: head and pages were written by `Wakes::new` and are dropped once, here; the
         // pages need it for loom only.
-        let pages = unsafe {
-            let pages = (*head).pages;
+        let (room, pages) = unsafe {
+            let (room, pages) = ((*head).room, (*head).pages);
             let first = head.add(1).cast::<Page<B>>();
             ptr::drop_in_place(ptr::slice_from_raw_parts_mut(first, pages));
             ptr::drop_in_place(head);
-            pages
+            (room, pages)
         };
-        // SAFETY: this is the layout that it was allocated with.
-        unsafe { dealloc(head.cast(), Self::layout(pages)) };
+        // SAFETY: it begins there, and this is the layout that it was allocated with.
+        unsafe { dealloc(room, Self::room(pages)) };
     }
 }
 
@@ -275,13 +288,13 @@ impl<B: Bell> Wakes<B> {
         let shift = shift_for(words_for(slots));
         // Whole groups, so that nobody has to look for the end of the last one.
         let pages = words_for(slots).next_multiple_of(1 << shift);
-        let layout = Head::<B>::layout(pages);
+        let layout = Head::<B>::room(pages);
         // SAFETY: a head is in it, so the size is not zero.
-        let Some(block) = NonNull::new(unsafe { alloc(layout) }) else {
-            handle_alloc_error(layout)
-        };
-        let head = block.cast::<Head<B>>();
-        // SAFETY: head and pages lie inside the fresh allocation (`layout`), and each is written
+        let Some(room) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let offset = room.align_offset(align_of::<Head<B>>());
+        // SAFETY: so much was allocated beyond the block.
+        let head = unsafe { room.add(offset) }.cast::<Head<B>>();
+        // SAFETY: head and pages lie inside the fresh allocation (`room`), and each is written
         // before anything can read it.
         unsafe {
             head.write(Head {
@@ -297,6 +310,7 @@ impl<B: Bell> Wakes<B> {
                 pages,
                 shift,
                 more: (1 << shift) - 1,
+                room: room.as_ptr(),
             });
             let first = head.add(1).cast::<Page<B>>();
             for page in 0..pages {
