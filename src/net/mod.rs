@@ -8,8 +8,8 @@
 //! Any number of operations may wait at one socket; an event wakes them all. Each can be awaited or,
 //! by a method that begins with `poll_`, polled; one that begins with `try_` never waits.
 //!
-//! Addresses are IP addresses. Resolve names before, on a thread, for what std has for it blocks: the
-//! [cookbook](crate::cookbook) has the lines.
+//! Addresses are IP addresses. Names are resolved before, by the feature `resolve`: see the
+//! [cookbook](crate::cookbook).
 //!
 //! An executor that blocks *inside* a task of this runtime stops the runtime as well: sockets used
 //! in it get neither events nor a new budget. Await instead.
