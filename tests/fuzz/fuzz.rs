@@ -9,6 +9,8 @@ mod support;
 mod batch;
 #[path = "../models/budget.rs"]
 mod budget;
+#[path = "../kernel/datagrams.rs"]
+mod datagrams;
 #[path = "../models/ring.rs"]
 mod ring;
 #[path = "../kernel/simulated.rs"]
@@ -28,6 +30,7 @@ type Model = fn(&mut Choices<'_>) -> u64;
 static MODEL: LazyLock<Model> = LazyLock::new(|| match std::env::var("GONDOLA_MODEL").as_deref() {
     Ok("batch") => batch::case,
     Ok("budget") => budget::case,
+    Ok("datagrams") => datagrams::case,
     Ok("ring") => ring::case,
     Ok("sockets") => sockets::case,
     Ok("timers") => timers::case,

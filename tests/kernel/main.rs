@@ -7,6 +7,7 @@ mod support;
 
 mod accept;
 mod asleep;
+mod datagrams;
 mod late;
 mod real;
 mod simulated;

@@ -48,6 +48,10 @@ pub enum Event {
     /// The attempt's own port is the one that it tries to reach, and nobody listens there: to TCP,
     /// these are two who open at the same time.
     ConnectedToItself,
+    /// A datagram of so many bytes arrives.
+    Datagram(usize),
+    /// A datagram that was sent earlier found nobody.
+    Unreachable,
     /// A connection stands in the listener's queue.
     Arrival,
     /// The next connection in the listener's queue was given up by its peer.
@@ -76,6 +80,8 @@ pub enum Kind {
     /// `accept4` gives it out, after its arrival.
     Arriving,
     Listener,
+    Udp,
+    UnixDatagram,
 }
 
 #[derive(Debug)]
@@ -102,14 +108,21 @@ pub struct Socket {
     pub accepted: usize,
     crowded: bool,
     shut: bool,
-    pub waiting: [bool; 2],
+    /// How many tasks wait in each direction.
+    pub waiting: [usize; 2],
     /// Calls that transfer, and those of them that were made for nothing.
     pub calls: [usize; 2],
     pub would_block: [usize; 2],
     /// The last call said EWOULDBLOCK, and no event came since.
     blocked: [bool; 2],
     backlog: VecDeque<Option<usize>>,
+    datagrams: VecDeque<Vec<u8>>,
+    /// How often a send found the peer's queue full, of which no event tells.
+    pub found_full: u64,
 }
+
+/// What a call on a datagram socket came to: what it carried, or why it failed.
+pub type Entry = (usize, &'static str, Result<Vec<u8>, c_int>);
 
 #[derive(Default)]
 pub struct Kernel {
@@ -139,6 +152,8 @@ pub struct Kernel {
     pub waits: usize,
     pub looks: usize,
     pub faults: Vec<String>,
+    /// All that datagram sockets took, gave, or were refused, in order.
+    pub journal: Vec<Entry>,
 }
 
 thread_local! {
@@ -202,7 +217,7 @@ impl Kernel {
             kind,
             capacity,
             delay,
-            open: matches!(kind, Kind::Connected | Kind::Listener),
+            open: !matches!(kind, Kind::Connecting | Kind::Arriving),
             nonblocking: false,
             to_itself: false,
             registered: None,
@@ -219,11 +234,13 @@ impl Kernel {
             accepted: 0,
             crowded: false,
             shut: false,
-            waiting: [false; 2],
+            waiting: [0; 2],
             calls: [0; 2],
             would_block: [0; 2],
             blocked: [false; 2],
             backlog: VecDeque::new(),
+            datagrams: VecDeque::new(),
+            found_full: 0,
         });
         at
     }
@@ -301,6 +318,18 @@ impl Kernel {
                 socket.sent += count;
                 socket.raise(now, 0);
             }
+            Event::Datagram(length) => {
+                let first = socket.sent;
+                socket.sent += 1;
+                socket
+                    .datagrams
+                    .push_back((first..first + length).map(|n| pattern(at, n)).collect());
+                socket.raise(now, 0);
+            }
+            Event::Unreachable => {
+                socket.error = libc::ECONNREFUSED;
+                socket.raise(now, 0);
+            }
             Event::Urgent if !socket.fin => {
                 socket.mark = Some(socket.incoming.len());
                 socket.raise(now, 0);
@@ -340,6 +369,8 @@ impl Kernel {
             if let Some((_, extra)) = socket.edge.filter(|&(at, _)| at <= now) {
                 if socket.bits(extra) == 0 {
                     socket.edge = None;
+                    // epoll has asked in vain, and so will hear of room.
+                    socket.crowded |= !socket.is_roomy();
                 } else {
                     due = true;
                 }
@@ -360,6 +391,7 @@ impl Kernel {
             if let (Some((_, extra)), Some((_, token, _))) = (due, socket.registered) {
                 socket.edge = None;
                 let bits = socket.bits(extra);
+                socket.crowded |= !socket.is_roomy();
                 socket.only = None;
                 let heard = [IN | PRI | RDHUP | HUP | ERR, OUT | HUP | ERR];
                 for (blocked, of_interest) in socket.blocked.iter_mut().zip(heard) {
@@ -417,7 +449,7 @@ impl Kernel {
         self.over = true;
         let now = self.now;
         for at in 0..self.sockets.len() {
-            if (0..2).any(|way| self.sockets[at].waiting[way] && self.is_possible(at, way)) {
+            if (0..2).any(|way| self.sockets[at].waiting[way] > 0 && self.is_possible(at, way)) {
                 let socket = &self.sockets[at];
                 let fault = format!("socket {at} waits for what is there: {socket:?}");
                 self.fault(fault);
@@ -450,6 +482,7 @@ impl Kernel {
         match socket.kind {
             Kind::Listener => socket.readable() && self.has_descriptors(),
             _ if direction == READ => socket.readable(),
+            Kind::Udp | Kind::UnixDatagram if socket.error != 0 => true,
             _ => socket.writable() && socket.is_roomy(),
         }
     }
@@ -500,6 +533,64 @@ impl Kernel {
             return Err(libc::EWOULDBLOCK);
         }
         Ok(&mut self.sockets[at])
+    }
+
+    /// Whether the socket is ready, for a caller who will wait for an event if it is not.
+    fn look(&mut self, at: usize, direction: usize) -> Result<usize, c_int> {
+        match self.begin(at, direction) {
+            Ok(_) => Ok(1),
+            Err(libc::EWOULDBLOCK) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A whole datagram or the beginning of it; what does not fit is lost.
+    fn receive_datagram(
+        &mut self,
+        at: usize,
+        buffer: &mut [u8],
+        peek: bool,
+    ) -> Result<usize, c_int> {
+        let socket = self.begin(at, READ)?;
+        let result = match (std::mem::take(&mut socket.error), socket.datagrams.front()) {
+            (0, Some(datagram)) => {
+                let count = datagram.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&datagram[..count]);
+                if !peek {
+                    socket.datagrams.pop_front();
+                }
+                Ok(buffer[..count].to_vec())
+            }
+            (0, None) => Err(libc::ENETDOWN),
+            (error, _) => Err(error),
+        };
+        let count = result.as_ref().map(Vec::len).map_err(|&error| error);
+        self.journal.push((at, if peek { "peek" } else { "recv" }, result));
+        count
+    }
+
+    /// `by_name`: of a Unix socket without a peer, whose events say nothing of a full queue.
+    fn send_datagram(&mut self, at: usize, buffer: &[u8], by_name: bool) -> Result<usize, c_int> {
+        if by_name {
+            self.enter();
+            let socket = &mut self.sockets[at];
+            if socket.outgoing >= socket.capacity && !socket.reset {
+                socket.found_full += 1;
+                return Err(libc::EWOULDBLOCK);
+            }
+        }
+        let socket = if by_name { &mut self.sockets[at] } else { self.begin(at, WRITE)? };
+        let result = match std::mem::take(&mut socket.error) {
+            0 if socket.reset => Err(libc::ENETDOWN),
+            0 => {
+                socket.outgoing += 1;
+                Ok(buffer.to_vec())
+            }
+            error => Err(error),
+        };
+        let count = result.as_ref().map(Vec::len).map_err(|&error| error);
+        self.journal.push((at, "send", result));
+        count
     }
 
     fn receive(
@@ -569,6 +660,9 @@ impl Socket {
     fn readable(&self) -> bool {
         match self.kind {
             Kind::Listener => !self.backlog.is_empty() || self.reset,
+            Kind::Udp | Kind::UnixDatagram => {
+                !self.datagrams.is_empty() || self.error != 0 || self.reset
+            }
             _ => !self.incoming.is_empty() || self.fin || self.reset,
         }
     }
@@ -577,13 +671,15 @@ impl Socket {
         match self.kind {
             Kind::Listener => false,
             Kind::Connecting => self.reset,
+            Kind::Udp | Kind::UnixDatagram if self.error != 0 => true,
             _ => self.outgoing < self.capacity || self.reset || self.shut,
         }
     }
 
     /// Linux tells of room once there is a good piece of it; a send gets even the last byte.
     fn is_roomy(&self) -> bool {
-        self.reset || self.shut || (self.capacity - self.outgoing) * 3 >= self.capacity
+        let free = self.capacity.saturating_sub(self.outgoing);
+        self.reset || self.shut || free * 3 >= self.capacity
     }
 
     /// What an event tells: what is so, and was asked for.
@@ -769,7 +865,11 @@ extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: usize, flags: c_int) 
     let answer = answer(fd, |kernel, at| {
         // SAFETY: the caller's buffer.
         let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast(), length) };
-        kernel.receive(at, &mut [buffer], flags & libc::MSG_PEEK != 0)
+        let peek = flags & libc::MSG_PEEK != 0;
+        match kernel.sockets[at].kind {
+            Kind::Udp | Kind::UnixDatagram => kernel.receive_datagram(at, buffer, peek),
+            _ => kernel.receive(at, &mut [buffer], peek),
+        }
     });
     let none = std::ptr::null::<c_void>();
     answer.unwrap_or_else(|| real!(SYS_recvfrom, fd, buffer, length, flags, none, none)) as isize
@@ -795,10 +895,96 @@ extern "C" fn send(fd: c_int, buffer: *const c_void, length: usize, flags: c_int
     let answer = answer(fd, |kernel, at| {
         // SAFETY: the caller's buffer.
         let buffer = unsafe { std::slice::from_raw_parts(buffer.cast(), length) };
-        kernel.send(at, &[buffer], flags)
+        match kernel.sockets[at].kind {
+            Kind::Udp | Kind::UnixDatagram => kernel.send_datagram(at, buffer, false),
+            _ => kernel.send(at, &[buffer], flags),
+        }
     });
     let none = std::ptr::null::<c_void>();
     answer.unwrap_or_else(|| real!(SYS_sendto, fd, buffer, length, flags, none, 0)) as isize
+}
+
+/// std's `UnixDatagram::send`: datagrams raise no SIGPIPE.
+#[unsafe(no_mangle)]
+extern "C" fn write(fd: c_int, buffer: *const c_void, length: usize) -> isize {
+    let answer = answer(fd, |kernel, at| {
+        // SAFETY: the caller's buffer.
+        let buffer = unsafe { std::slice::from_raw_parts(buffer.cast(), length) };
+        kernel.send_datagram(at, buffer, false)
+    });
+    answer.unwrap_or_else(|| real!(SYS_write, fd, buffer, length)) as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn recvfrom(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: usize,
+    flags: c_int,
+    address: *mut libc::sockaddr,
+    address_length: *mut libc::socklen_t,
+) -> isize {
+    let answer = answer(fd, |kernel, at| {
+        // SAFETY: the caller's buffer.
+        let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast(), length) };
+        let count = kernel.receive_datagram(at, buffer, flags & libc::MSG_PEEK != 0)?;
+        match kernel.sockets[at].kind {
+            // A socket without a name: nothing but its family.
+            Kind::UnixDatagram => {
+                // SAFETY: the caller's place for an address, large enough for any of std's.
+                unsafe {
+                    (*address).sa_family = libc::AF_UNIX as _;
+                    *address_length = size_of::<libc::sa_family_t>() as _;
+                }
+            }
+            _ => write_address(address, address_length, PEER),
+        }
+        Ok(count)
+    });
+    let real = || real!(SYS_recvfrom, fd, buffer, length, flags, address, address_length);
+    answer.unwrap_or_else(real) as isize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn sendto(
+    fd: c_int,
+    buffer: *const c_void,
+    length: usize,
+    flags: c_int,
+    address: *const libc::sockaddr,
+    address_length: libc::socklen_t,
+) -> isize {
+    let answer = answer(fd, |kernel, at| {
+        // SAFETY: the caller's buffer.
+        let buffer = unsafe { std::slice::from_raw_parts(buffer.cast(), length) };
+        let by_name = kernel.sockets[at].kind == Kind::UnixDatagram;
+        kernel.send_datagram(at, buffer, by_name)
+    });
+    let real = || real!(SYS_sendto, fd, buffer, length, flags, address, address_length);
+    answer.unwrap_or_else(real) as isize
+}
+
+/// Of one descriptor, and without waiting: whether it is ready.
+#[unsafe(no_mangle)]
+extern "C" fn poll(fds: *mut libc::pollfd, count: libc::nfds_t, timeout: c_int) -> c_int {
+    let first = match count {
+        // SAFETY: the caller's one descriptor.
+        1 => unsafe { *fds },
+        _ => libc::pollfd { fd: 0, events: 0, revents: 0 },
+    };
+    let answer = answer(first.fd, |kernel, at| {
+        assert_eq!((count, timeout), (1, 0));
+        kernel.look(at, if first.events & libc::POLLOUT != 0 { WRITE } else { READ })
+    });
+    // There is no such call on every architecture; with a time-out, this is it.
+    answer.unwrap_or_else(|| {
+        let wait = libc::timespec {
+            tv_sec: libc::time_t::from(timeout / 1_000),
+            tv_nsec: (timeout % 1_000 * 1_000_000) as _,
+        };
+        let wait = if timeout < 0 { std::ptr::null() } else { &raw const wait };
+        real!(SYS_ppoll, fds, count, wait, std::ptr::null::<c_void>(), 8)
+    }) as c_int
 }
 
 #[unsafe(no_mangle)]

@@ -10,7 +10,7 @@ use gondola::net::{OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream};
 use gondola::time::{sleep, timeout};
 use gondola::{JoinHandle, Runtime, try_spawn};
 use std::cell::RefCell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::rc::Rc;
@@ -23,6 +23,10 @@ enum Step {
     /// `read_exact` and `write_all`: not cancelled.
     Whole(usize),
     Peek(usize),
+    /// By a poll method.
+    Polled(usize),
+    /// `readable` or `writable`, then a try. Never of nothing.
+    Ready(usize),
     Pause(u64),
     Shutdown,
 }
@@ -40,7 +44,9 @@ fn script(choices: &mut Choices<'_>) -> Script {
     let steps = (0..choices.below(8))
         .map(|_| {
             let size = choices.below(most) as usize;
-            let step = match choices.below(10) {
+            let step = match choices.below(14) {
+                10 | 11 => Step::Polled(size),
+                12 | 13 => Step::Ready(size + 1),
                 0..5 => Step::Plain(size),
                 5 => Step::Vectored(size, choices.below(most) as usize),
                 6 => Step::Whole(size),
@@ -49,7 +55,10 @@ fn script(choices: &mut Choices<'_>) -> Script {
                 _ => Step::Shutdown,
             };
             let patience = choices.percent(impatience).then(|| choices.below(300));
-            let empty = matches!(step, Step::Plain(0) | Step::Peek(0) | Step::Vectored(0, 0));
+            let empty = matches!(
+                step,
+                Step::Plain(0) | Step::Peek(0) | Step::Polled(0) | Step::Vectored(0, 0)
+            );
             (step, if empty { Some(0) } else { patience })
         })
         .collect();
@@ -57,23 +66,23 @@ fn script(choices: &mut Choices<'_>) -> Script {
 }
 
 /// Says to the kernel that a task waits, for as long as it lives.
-struct Waits(usize, usize);
+pub(crate) struct Waits(usize, usize);
 
 impl Waits {
     fn new(socket: usize, direction: usize) -> Self {
-        kernel(|kernel| kernel.sockets[socket].waiting[direction] = true);
+        kernel(|kernel| kernel.sockets[socket].waiting[direction] += 1);
         Self(socket, direction)
     }
 }
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        kernel(|kernel| kernel.sockets[self.0].waiting[self.1] = false);
+        kernel(|kernel| kernel.sockets[self.0].waiting[self.1] -= 1);
     }
 }
 
 /// Waits for an operation, for `patience` microseconds at most: `None` if that was not enough.
-async fn patiently<T>(
+pub(crate) async fn patiently<T>(
     (socket, direction): (usize, usize),
     patience: Option<u64>,
     operation: impl Future<Output = io::Result<T>>,
@@ -119,6 +128,17 @@ async fn reader(socket: usize, mut half: OwnedReadHalf, script: Script, log: Log
             }
             Step::Peek(size) => {
                 (patiently(at, patience, half.peek(&mut buffer[..size])).await, size)
+            }
+            Step::Polled(size) => {
+                let polled = poll_fn(|cx| half.poll_read(cx, &mut buffer[..size]));
+                (patiently(at, patience, polled).await, size)
+            }
+            Step::Ready(size) => {
+                let ready = async {
+                    half.readable().await?;
+                    half.try_read(&mut buffer[..size])
+                };
+                (patiently(at, patience, ready).await, size)
             }
             Step::Whole(size) => {
                 let whole = half.read_exact(&mut buffer[..size]);
@@ -173,6 +193,17 @@ async fn writer(socket: usize, mut half: OwnedWriteHalf, script: Script, log: Lo
         let bytes: Vec<u8> = (said..said + 200).map(|n| pattern(socket, n)).collect();
         let (result, asked) = match step {
             Step::Plain(size) => (patiently(at, patience, half.write(&bytes[..size])).await, size),
+            Step::Polled(size) => {
+                let polled = poll_fn(|cx| half.poll_write(cx, &bytes[..size]));
+                (patiently(at, patience, polled).await, size)
+            }
+            Step::Ready(size) => {
+                let ready = async {
+                    half.writable().await?;
+                    half.try_write(&bytes[..size])
+                };
+                (patiently(at, patience, ready).await, size)
+            }
             Step::Whole(size) => {
                 let whole = half.write_all(&bytes[..size]);
                 (patiently(at, None, async { whole.await.map(|()| size) }).await, size)
@@ -300,7 +331,7 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
                 kernel.plan(moment(choices), at, decided);
             }
             Kind::Arriving => kernel.plan(moment(choices), at, Event::Arrival),
-            Kind::Connected | Kind::Listener => {}
+            _ => {}
         }
         for _ in 0..choices.below(1 + eagerness) {
             let size = 1 + choices.below(120) as usize;
