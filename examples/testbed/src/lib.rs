@@ -1,5 +1,6 @@
 //! What the tests of all examples share: real servers, and a proxy with faults.
 
+mod known;
 mod proxy;
 mod server;
 

@@ -35,7 +35,8 @@ impl Server {
         fs::create_dir_all(&directory).expect("a directory for the server");
         let port = free_port();
         let mut command = command(&directory, port);
-        let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+        let log = fs::File::create(directory.join("log")).expect("the directory is ours");
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = match command.spawn() {
             Ok(child) => child,
             Err(error) => panic!("cannot start {:?}: {error}", command.get_program()),
@@ -45,7 +46,8 @@ impl Server {
         let start = Instant::now();
         while TcpStream::connect(address).is_err() {
             if let Some(status) = server.child.try_wait().expect("it is our child") {
-                panic!("{:?} ended at once: {status}", command.get_program());
+                let log = fs::read_to_string(server.directory.join("log")).unwrap_or_default();
+                panic!("{:?} ended at once: {status}\n{log}", command.get_program());
             }
             assert!(start.elapsed() < Duration::from_secs(30), "the server accepts nothing");
             thread::sleep(Duration::from_millis(20));
@@ -66,8 +68,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Asked first, so that its own children go as well.
+        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        let start = Instant::now();
+        while !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+            if start.elapsed() > Duration::from_secs(5) {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
