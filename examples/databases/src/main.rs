@@ -31,7 +31,9 @@ fn main() -> Result<(), Failure> {
                 }
                 let start = Instant::now();
                 let mut pipeline = ::redis::pipe();
-                (0..count).for_each(|n| drop(pipeline.set(n, n).ignore()));
+                for n in 0..count {
+                    pipeline.set(n, n).ignore();
+                }
                 pipeline.exec_async(&mut connection.clone()).await?;
                 report("one pipeline", start);
             }

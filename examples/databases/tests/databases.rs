@@ -38,7 +38,9 @@ fn redis_in_a_batch_and_in_a_pipeline() {
         set_and_get(server.address(), 5_000).await?;
         let mut connection = redis(server.address()).await?;
         let mut pipeline = redis::pipe();
-        (0..1_000).for_each(|n| drop(pipeline.get(n)));
+        for n in 0..1_000 {
+            pipeline.get(n);
+        }
         let squares: Vec<usize> = pipeline.query_async(&mut connection).await?;
         assert!(squares.into_iter().eq((0..1_000).map(|n| n * n)));
         // An error is one command's.
@@ -72,7 +74,7 @@ fn redis_behind_a_bad_line() {
         assert!(redis(proxy.address()).await.is_err());
 
         let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let refused = redis(nobody).await.err().expect("nobody listens");
+        let Err(refused) = redis(nobody).await else { panic!("nobody listens") };
         let refused = refused.downcast::<std::io::Error>().unwrap();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 
