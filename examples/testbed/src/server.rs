@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
@@ -66,15 +66,28 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Asks it to end, as ctrl-c does, and waits until it has.
+    pub fn end(mut self) -> ExitStatus {
+        self.interrupt();
+        self.child.wait().expect("it is our child")
+    }
+
+    fn interrupt(&self) {
+        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // Asked first, so that its own children go as well.
-        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.interrupt();
+        }
         let start = Instant::now();
-        while !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+        while matches!(self.child.try_wait(), Ok(None)) {
             if start.elapsed() > Duration::from_secs(5) {
                 let _ = self.child.kill();
-                let _ = self.child.wait();
             }
             thread::sleep(Duration::from_millis(5));
         }
