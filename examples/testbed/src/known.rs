@@ -41,6 +41,22 @@ impl Server {
         })
     }
 
+    /// dynalite, a DynamoDB that keeps nothing, from `target/dynalite` of the repository. (npm:
+    /// `npm install --prefix target/dynalite dynalite@4`.)
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn dynalite() -> Self {
+        Self::start(|_, port| {
+            let program = "../../target/dynalite/node_modules/dynalite/cli.js";
+            let mut command = Command::new("node");
+            command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(program));
+            command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+            command.args(["--createTableMs", "0"]);
+            command
+        })
+    }
+
     /// nginx with these lines within `http { server { .. } }`, and `PORT` replaced by its port.
     /// (Debian: `nginx`.)
     ///
