@@ -54,7 +54,7 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let pool = Pool::clone(&self.0);
         HttpConnectorFuture::new(AssertLocal::new(async move {
-            send(&pool, request).await.map_err(|error| ConnectorError::io(error))
+            send(&pool, request).await.map_err(ConnectorError::io)
         }))
     }
 }
