@@ -7,7 +7,9 @@
 
 use crate::support::cases::{Choices, digest, quietly, run};
 use crate::support::{OnDrop, waker_fn};
-use gondola::{JoinHandle, Reserve, Runtime, Slot, TrySpawnErrorKind, reserve, try_spawn};
+use gondola::{
+    AbortHandle, JoinHandle, Reserve, Runtime, Slot, TrySpawnErrorKind, reserve, try_spawn,
+};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -26,6 +28,10 @@ enum Verb {
     TakeWaker,
     Spawn,
     Abort,
+    /// Makes an abort handle, beside the handle.
+    KeepAborter,
+    /// Aborts by it, and with `BY_VALUE` drops it.
+    UseAborter,
     Join,
     DropHandle,
     Reserve,
@@ -37,13 +43,15 @@ enum Verb {
 }
 use Verb::*;
 
-const VERBS: [(Verb, u64); 14] = [
+const VERBS: [(Verb, u64); 16] = [
     (KeepWaker, 4),
     (WakeSelf, 4),
     (Wake, 6),
     (TakeWaker, 3),
     (Spawn, 9),
     (Abort, 4),
+    (KeepAborter, 3),
+    (UseAborter, 4),
     (Join, 6),
     (DropHandle, 3),
     (Reserve, 5),
@@ -151,7 +159,7 @@ enum Event {
     },
     Returned(Token),
     Unwound(Token),
-    /// After each operation: which handles are finished, as a sum.
+    /// After each operation: which handles and abort handles are finished, as a sum.
     Finished(usize),
     Runtime(String),
 }
@@ -225,6 +233,7 @@ struct Model {
     reserves: usize,
     wakers: Vec<usize>,
     handles: Vec<usize>,
+    aborters: Vec<usize>,
     waiters: Vec<(usize, Place)>,
     reserved: Vec<usize>,
 }
@@ -359,10 +368,19 @@ impl Model {
                 Spawn => self.spawn(n, None)?,
                 Abort => {
                     if let Some(at) = n.checked_rem(self.handles.len()) {
-                        let task = &mut self.tasks[self.handles[at]];
-                        if matches!(task.state, State::Running | State::Aborting) {
-                            task.state = State::Aborting;
-                            self.ready.insert(task.slot);
+                        self.abort(self.handles[at]);
+                    }
+                }
+                KeepAborter => {
+                    if let Some(at) = n.checked_rem(self.handles.len()) {
+                        self.aborters.push(self.handles[at]);
+                    }
+                }
+                UseAborter => {
+                    if let Some(at) = n.checked_rem(self.aborters.len()) {
+                        self.abort(self.aborters[at]);
+                        if how == BY_VALUE {
+                            self.aborters.remove(at);
                         }
                     }
                 }
@@ -455,6 +473,14 @@ impl Model {
                 Ok(())
             }
             acted => acted,
+        }
+    }
+
+    fn abort(&mut self, id: usize) {
+        let task = &mut self.tasks[id];
+        if matches!(task.state, State::Running | State::Aborting) {
+            task.state = State::Aborting;
+            self.ready.insert(task.slot);
         }
     }
 
@@ -589,7 +615,8 @@ impl Model {
             self.log(Event::Gone(token));
         }
         let state = |&id: &usize| matches!(self.tasks[id].state, State::Done(_) | State::Empty);
-        self.log(Event::Finished(sum_up(self.handles.iter().map(state))));
+        let handles = self.handles.iter().chain(&self.aborters);
+        self.log(Event::Finished(sum_up(handles.map(state))));
     }
 }
 
@@ -638,6 +665,7 @@ struct World {
     guest: RefCell<Option<Runtime>>,
     wakers: RefCell<Vec<Waker>>,
     handles: RefCell<Vec<(usize, JoinHandle<Value>)>>,
+    aborters: RefCell<Vec<AbortHandle>>,
     waiters: RefCell<Vec<(usize, Pin<Box<Reserve>>)>>,
     reserved: RefCell<Vec<Slot>>,
 }
@@ -767,6 +795,21 @@ impl World {
                         handles[at].1.abort();
                     }
                 }
+                KeepAborter => {
+                    let handles = self.handles.borrow();
+                    if let Some(at) = n.checked_rem(handles.len()) {
+                        self.aborters.borrow_mut().push(handles[at].1.abort_handle());
+                    }
+                }
+                UseAborter => {
+                    let mut aborters = self.aborters.borrow_mut();
+                    if let Some(at) = n.checked_rem(aborters.len()) {
+                        aborters[at].abort();
+                        if how == BY_VALUE {
+                            aborters.remove(at);
+                        }
+                    }
+                }
                 Join => {
                     let handle = take(&mut self.handles.borrow_mut(), n);
                     let Some((id, handle)) = handle else { continue };
@@ -830,8 +873,10 @@ impl World {
             let value = Value::of(payload);
             log(Event::Unwound(value.0));
         }
-        let handles = self.handles.borrow();
-        log(Event::Finished(sum_up(handles.iter().map(|(_, handle)| handle.is_finished()))));
+        let (handles, aborters) = (self.handles.borrow(), self.aborters.borrow());
+        let finished = handles.iter().map(|(_, handle)| handle.is_finished());
+        let finished = finished.chain(aborters.iter().map(AbortHandle::is_finished));
+        log(Event::Finished(sum_up(finished)));
     }
 }
 
@@ -966,7 +1011,8 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
         let (expected, got) = (std::mem::take(&mut model.events), LOG.take());
         assert!(expected == got, "{plan:?}\n{done:?}\nmodel: {expected:?}\nreal:  {got:?}");
         digest(&mut sum, got);
-        model.handles.len() + model.waiters.len() + model.reserved.len() + model.wakers.len()
+        let handles = model.handles.len() + model.aborters.len();
+        handles + model.waiters.len() + model.reserved.len() + model.wakers.len()
     };
     for _ in 0..ops {
         step(match choices.weighted(&kinds) {
@@ -984,7 +1030,13 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
     }
     // Then all that outlives the runtime is used.
     step(Op::Shutdown);
-    let used_up = [(TakeWaker, 0, BY_VALUE), (UseSlot, 0, 0), (PollWaiter, 0, 0), (Join, 0, 0)];
+    let used_up = [
+        (TakeWaker, 0, BY_VALUE),
+        (UseSlot, 0, 0),
+        (PollWaiter, 0, 0),
+        (Join, 0, 0),
+        (UseAborter, 0, BY_VALUE),
+    ];
     while used_up.iter().fold(0, |_, &action| step(Op::Outside(action))) > 0 {}
     assert!(world.drops.borrow().iter().all(|&drops| drops == 1), "not dropped exactly once");
     assert_eq!((VALUES.get(), Rc::strong_count(&world)), (0, 1), "something leaked");
