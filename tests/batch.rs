@@ -9,10 +9,12 @@ use gondola::{
     CancellationToken, ErrorKind, OnError, Runtime, Stop, batch, block_on, try_spawn, yield_now,
 };
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
+use std::iter::from_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -497,26 +499,33 @@ fn a_busy_batch_starves_neither_siblings_nor_timers() {
 }
 
 #[test]
-fn a_cancelled_token_ends_it_with_a_report() {
+fn a_token_cuts_off_or_drains() {
     for drain in [false, true] {
         let token = CancellationToken::new();
-        let stop = OnError::Stop(if drain { Stop::Drain } else { Stop::Cancel });
-        let run = batch(0..).limit(3).on_error(stop).cancel_on(&token).map(|item| async move {
+        let item = |item: u32| async move {
             sleep(MS * (item + 1)).await;
             item
-        });
+        };
+        let run = batch(0..).limit(3).on_error(OnError::Stop(Stop::Drain));
         let cancel = async {
             sleep(Duration::from_micros(2_500)).await;
             token.cancel();
         };
         let (result, ended) = simulate(async {
             let start = now();
-            let (result, ()) = futures::join!(run, cancel);
+            let result = match drain {
+                false => futures::join!(run.cancel_on(&token).map(item), cancel).0,
+                true => {
+                    let run = run.map(item).stop_when(token.cancelled(), Stop::Drain);
+                    futures::join!(run, cancel).0
+                }
+            };
             (result, (now() - start).as_micros())
         });
         let parts = result.unwrap_err();
         // 0 and 1 are done; 2, 3 and 4 in flight.
-        assert_eq!((parts.kind, parts.pulled), (ErrorKind::Cancelled, 5));
+        let kind = if drain { ErrorKind::Stopped } else { ErrorKind::Cancelled };
+        assert_eq!((parts.kind, parts.pulled), (kind, 5));
         if drain {
             assert_eq!(
                 (parts.partial, ended),
@@ -527,6 +536,160 @@ fn a_cancelled_token_ends_it_with_a_report() {
             assert_eq!(parts.cut_off, [2, 3, 4]);
         }
     }
+}
+
+/// found by others as p-map#28: a time-out around a batch loses outputs, record and rest.
+#[test]
+fn a_deadline_keeps_the_record() {
+    let (record, ended) = simulate(async {
+        let start = now();
+        let run = batch(0..100_u32).limit(4).map(|item| async move {
+            sleep(MS * (10 + item)).await;
+            item
+        });
+        let record = run.stop_when(sleep(MS * 35), Stop::Cancel).await.unwrap_err();
+        (record, (now() - start).as_millis())
+    });
+    assert_eq!((record.kind, record.completed(), ended), (ErrorKind::Stopped, 8, 35));
+    assert_eq!((record.cut_off, record.rest), (vec![8, 9, 10, 11], 12..100));
+    assert!(record.partial.into_iter().flatten().eq(0..8));
+}
+
+#[test]
+fn stops_only_tighten_and_the_first_gives_the_reason() {
+    use Stop::{Cancel, Drain};
+    // Item 1 fails after 2 ms, the others take 10; so all of the first three are known at 10 ms.
+    let run = |first: (u32, Stop), second: (u32, Stop)| {
+        simulate(async move {
+            let start = now();
+            let run = batch(0..9).limit(3).on_error(OnError::Stop(Drain)).try_for_each(
+                |item| async move {
+                    sleep(MS * if item == 1 { 2 } else { 10 }).await;
+                    if item == 1 { Err("bad") } else { Ok(()) }
+                },
+            );
+            let run = run.stop_when(sleep(MS * first.0), first.1);
+            let record = run.stop_when(sleep(MS * second.0), second.1).await.unwrap_err();
+            (record.kind, record.cut_off, record.pulled, (now() - start).as_millis())
+        })
+    };
+    let none = (100, Drain);
+    assert_eq!(run(none, none), (ErrorKind::Item, vec![], 3, 10), "drained after the failure");
+    assert_eq!(run((5, Cancel), none), (ErrorKind::Item, vec![0, 2], 3, 5), "then cut off");
+    assert_eq!(run((5, Drain), none), (ErrorKind::Item, vec![], 3, 10), "no harder than before");
+    assert_eq!(run((1, Drain), (4, Cancel)), (ErrorKind::Stopped, vec![0, 2], 3, 4));
+    assert_eq!(run((4, Cancel), (1, Drain)), (ErrorKind::Stopped, vec![0, 2], 3, 4));
+    assert_eq!(run((1, Drain), none), (ErrorKind::Stopped, vec![], 3, 10));
+    let at_once = batch(0..9).limit(3).for_each(async |_| {}).stop_when(ready(()), Drain);
+    assert_eq!(block_on(at_once).unwrap_err().rest, 0..9, "nothing is pulled");
+}
+
+#[test]
+fn a_stop_that_leaves_nothing_undone_is_no_failure() {
+    for how in [Stop::Drain, Stop::Cancel] {
+        // All are begun, and the source is at its end.
+        let run = batch(0..3).limit(3).map(|item| async move {
+            sleep(MS * (1 + item)).await;
+            item
+        });
+        let result = simulate(run.stop_when(sleep(Duration::from_micros(1_500)), how));
+        match how {
+            Stop::Drain => assert_eq!(result.unwrap(), [0, 1, 2]),
+            _ => assert_eq!(result.unwrap_err().cut_off, [1, 2]),
+        }
+        // Nothing is there to begin with.
+        let mut run = batch(0..0).limit(3).for_each(|_: i32| async {});
+        run.stop(how);
+        assert!(block_on(run).is_ok());
+    }
+}
+
+#[test]
+fn what_was_woken_before_a_stop_is_taken_in_first() {
+    let is_ready = Cell::new(false);
+    let mut run = batch(0..5).limit(2).map(|item| {
+        let is_ready = &is_ready;
+        async move {
+            if item == 0 {
+                poll_fn(|cx| match is_ready.get() {
+                    true => Poll::Ready(()),
+                    false => {
+                        // Woken again and again.
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                })
+                .await;
+            } else {
+                pending::<()>().await;
+            }
+            item
+        }
+    });
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut run).poll(cx).is_pending());
+    is_ready.set(true);
+    run.stop(Stop::Cancel);
+    let Poll::Ready(Err(record)) = Pin::new(&mut run).poll(cx) else { panic!("it goes on") };
+    assert_eq!((record.partial, record.cut_off), (vec![Some(0)], vec![1]));
+}
+
+#[test]
+fn a_future_that_panics_in_stop_when_takes_the_run_with_it() {
+    let dropped = Rc::new(());
+    let items: Vec<_> = (0..3).map(|_| dropped.clone()).collect();
+    let run = batch(items).limit(2).for_each(async |item| {
+        yield_now().await;
+        drop(item);
+        pending::<()>().await;
+    });
+    let run = run.stop_when(async { panic!("when") }, Stop::Drain);
+    assert!(catch_unwind(AssertUnwindSafe(|| block_on(run))).is_err());
+    assert_eq!(Rc::strong_count(&dropped), 1);
+}
+
+/// simplecrawler#298: a queue as the source, and items that push links into it.
+#[test]
+fn a_growing_source_is_asked_again_and_ends_with_the_last_item() {
+    let links = RefCell::new(VecDeque::from([1]));
+    let source = || from_fn(|| links.borrow_mut().pop_front());
+    let pages = RefCell::new(Vec::new());
+    let fetch = async |page| {
+        yield_now().await;
+        pages.borrow_mut().push(page);
+        if page < 64 {
+            links.borrow_mut().extend([2 * page, 2 * page + 1]);
+        }
+    };
+    block_on(batch(source()).limit(8).for_each(fetch)).unwrap();
+    assert_eq!(pages.take(), [1], "the first `None` is final");
+    links.replace(VecDeque::from([1]));
+    block_on(batch(source()).growing().limit(8).for_each(fetch)).unwrap();
+    pages.borrow_mut().sort_unstable();
+    assert!(pages.take().into_iter().eq(1..128));
+}
+
+#[test]
+fn what_an_item_brings_forth_begins_while_it_goes_on() {
+    let queue = RefCell::new(vec![0]);
+    let begun = RefCell::new(Vec::new());
+    let ended = simulate(async {
+        let start = now();
+        let run = batch(from_fn(|| queue.borrow_mut().pop())).growing().limit(3);
+        let run = run.for_each(async |item| {
+            begun.borrow_mut().push((item, (now() - start).as_millis()));
+            sleep(MS).await;
+            if item == 0 {
+                queue.borrow_mut().push(1);
+                sleep(MS).await;
+                queue.borrow_mut().push(2);
+            }
+            sleep(MS * 10).await;
+        });
+        run.await.unwrap();
+        (now() - start).as_millis()
+    });
+    assert_eq!((begun.take(), ended), (vec![(0, 0), (1, 1), (2, 2)], 13));
 }
 
 #[test]
@@ -567,9 +730,7 @@ fn a_token_cancelled_beforehand_starts_nothing_and_one_cancelled_at_the_end_chan
 
 #[test]
 fn a_token_cancelled_while_an_item_is_begun_lets_it_begin_and_pulls_no_other() {
-    for (place, drain) in
-        ["source", "closure", "poll"].map(|place| [(place, false), (place, true)]).concat()
-    {
+    for place in ["source", "closure", "poll"] {
         let token = CancellationToken::new();
         let polled = RefCell::new(Vec::new());
         let at = |now, item| {
@@ -577,24 +738,19 @@ fn a_token_cancelled_while_an_item_is_begun_lets_it_begin_and_pulls_no_other() {
                 token.cancel();
             }
         };
-        let on_error = OnError::Stop(if drain { Stop::Drain } else { Stop::Cancel });
-        let run = batch((0..10).inspect(|&item| at("source", item)))
-            .limit(8)
-            .on_error(on_error)
-            .cancel_on(&token)
-            .for_each(|item| {
-                at("closure", item);
-                let (polled, at) = (&polled, &at);
-                async move {
-                    polled.borrow_mut().push(item);
-                    at("poll", item);
-                    yield_now().await;
-                }
-            });
+        let source = (0..10).inspect(|&item| at("source", item));
+        let run = batch(source).limit(8).cancel_on(&token).for_each(|item| {
+            at("closure", item);
+            let (polled, at) = (&polled, &at);
+            async move {
+                polled.borrow_mut().push(item);
+                at("poll", item);
+                yield_now().await;
+            }
+        });
         let record = block_on(run).unwrap_err();
         assert_eq!(polled.into_inner(), [0, 1, 2], "{place}: each begun, in order");
-        let (cut_off, completed) = if drain { (vec![], 3) } else { (vec![0, 1, 2], 0) };
-        assert_eq!((record.completed(), record.cut_off, record.pulled), (completed, cut_off, 3));
+        assert_eq!((record.completed(), record.cut_off, record.pulled), (0, vec![0, 1, 2], 3));
     }
 }
 

@@ -31,8 +31,8 @@ impl<V, E> Books<V, E> {
     {
         if let Err(error) = self.verb.take_in(index, output) {
             self.errors.push(ItemError { index, error });
-            if let OnError::Stop(_) = self.on_error {
-                feed.stop(ErrorKind::Item);
+            if let OnError::Stop(how) = self.on_error {
+                feed.stop(ErrorKind::Item, how);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use super::on_error::OnError;
 use super::run::{Plan, Run};
+use super::source::{Growing, Source};
 use super::verbs::{ForEach, Map};
 use crate::cancel::CancellationToken;
 use std::fmt;
@@ -34,8 +35,8 @@ use std::future::Future;
 /// assert_eq!(lines.unwrap(), ["0: a", "1: b", "2: c"]);
 /// ```
 ///
-/// The first `None` of the source is its end: it is not asked again. It is dropped when the run is
-/// over, so no item should wait for something that happens only when the source is dropped (for a
+/// The first `None` of the source is its end: it is not asked again, unless the batch is
+/// [`growing`](Batch::growing). It is dropped when the run is over, so no item should wait for something that happens only when the source is dropped (for a
 /// `Sender` in it, say): that would be for ever.
 ///
 /// A batch without a limit has no verbs:
@@ -102,6 +103,33 @@ impl<I> Batch<I, ()> {
 }
 
 impl<I: Iterator, K> Batch<I, K> {
+    /// Takes `None` of the source for "nothing now". It is asked again in each turn with a free slot,
+    /// and is at its end once it says `None` with nothing in flight. So items may bring forth
+    /// others: the links of a page, the next page of a list. What the source has must not depend on
+    /// anything but the items: who else would wake the batch? Its size hint is not believed.
+    ///
+    /// ```
+    /// use gondola::{batch, block_on};
+    /// use std::cell::RefCell;
+    ///
+    /// // Each page but the last links to two others.
+    /// let links = RefCell::new(vec![1]);
+    /// let crawl = batch(std::iter::from_fn(|| links.borrow_mut().pop())).growing().limit(4);
+    /// let pages = block_on(crawl.map(async |page| {
+    ///     if page < 64 {
+    ///         links.borrow_mut().extend([2 * page, 2 * page + 1]);
+    ///     }
+    ///     page
+    /// }));
+    /// assert_eq!(pages.unwrap().len(), 127);
+    /// ```
+    pub fn growing(self) -> Batch<Growing<I>, K> {
+        let Self { items, limit, on_error, token } = self;
+        Batch { items: Growing::new(items), limit, on_error, token }
+    }
+}
+
+impl<I: Source, K> Batch<I, K> {
     /// What to do once an item has failed; by default `Stop(Cancel)`.
     ///
     /// ```
@@ -117,9 +145,9 @@ impl<I: Iterator, K> Batch<I, K> {
         Self { on_error, ..self }
     }
 
-    /// Ends the batch with a record once `token` is cancelled. What is in flight is run to its end
-    /// under `Stop(Drain)`, else dropped. A batch that has nothing left to do completes all the
-    /// same. Of two tokens, the last one counts.
+    /// Ends the batch with a record once `token` is cancelled. What is in flight is dropped; to drain
+    /// it, see [`Run::stop_when`]. A batch that has nothing left to do completes all the same. Of two
+    /// tokens, the last one counts.
     ///
     /// The token is asked before each pull. If it is cancelled by the source or the closure, the
     /// item in hand is still begun: its future is polled once.
@@ -255,7 +283,7 @@ impl<I: Iterator, K> Batch<I, K> {
         K: sealed::Limit,
     {
         let Self { items, limit, on_error, token } = self;
-        Plan { items, limit: limit.get(), on_error, token }
+        Plan { items, limit: limit.get(), on_error, token, asked: None }
     }
 }
 

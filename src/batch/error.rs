@@ -21,6 +21,9 @@ pub enum ErrorKind {
     /// Its token was cancelled before it was done. Items that failed before, under `Collect`, or
     /// while the batch was drained, are among the errors.
     Cancelled,
+    /// It was told to stop ([`stop`](super::Run::stop), [`stop_when`](super::Run::stop_when)), and
+    /// left something undone.
+    Stopped,
     /// The limit was 0. Nothing was pulled.
     ZeroLimit,
     /// The limit was larger than a ring can be. Nothing was pulled.
@@ -293,6 +296,7 @@ impl Told {
                     cause = error.source();
                 }
             }
+            (ErrorKind::Stopped, _) => f.write_str("the batch was stopped")?,
             (ErrorKind::Cancelled | ErrorKind::Item, _) => {
                 f.write_str("the batch was cancelled")?
             }

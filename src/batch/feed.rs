@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::error::ErrorKind;
-use super::on_error::{OnError, Stop};
+use super::on_error::Stop;
+use super::source::Source;
 use crate::cancel::{CancellationToken, Wait};
 use crate::slots::{MAX_ITEMS, Slots};
 
@@ -13,8 +14,14 @@ pub(super) struct Feed<I, F> {
     pub(super) pulled: usize,
     /// The source has ended, or the batch was stopped: no item is begun any more.
     pub(super) closed: bool,
-    /// Why it was stopped.
+    /// Why it was stopped: the first reason.
     pub(super) stopped: Option<ErrorKind>,
+    /// What is in flight is to be dropped.
+    pub(super) cuts: bool,
+    /// A stop that was asked for, and that the next turn is to heed.
+    pub(super) asked: Option<Stop>,
+    /// The source had nothing in this turn, and may have something in the next one.
+    pub(super) dry: bool,
 }
 
 pub(super) struct Cancel {
@@ -25,12 +32,29 @@ pub(super) struct Cancel {
 impl<I, F> Feed<I, F> {
     pub(super) fn new(items: I, f: F, token: Option<CancellationToken>) -> Self {
         let cancel = token.map(|token| Cancel { token, wait: Wait::default() });
-        Self { items, f, cancel, pulled: 0, closed: false, stopped: None }
+        let (stopped, asked) = (None, None);
+        Self { items, f, cancel, pulled: 0, closed: false, stopped, cuts: false, asked, dry: false }
     }
 
-    pub(super) fn stop(&mut self, kind: ErrorKind) {
+    /// Begins nothing more. Of several stops, the first gives the reason, and the hardest decides.
+    pub(super) fn stop(&mut self, kind: ErrorKind, how: Stop) {
         self.closed = true;
+        self.cuts |= how == Stop::Cancel;
         self.stopped.get_or_insert(kind);
+    }
+
+    /// Heeds a stop that was asked for. With nothing left undone, the batch completes all the same.
+    pub(super) fn heed(&mut self, in_flight: usize)
+    where
+        I: Source,
+    {
+        let Some(how) = self.asked.take() else { return };
+        let nothing_to_come = self.closed || self.items.hint().1 == Some(0);
+        if self.stopped.is_none() && nothing_to_come && (how == Stop::Drain || in_flight == 0) {
+            self.closed = true;
+        } else {
+            self.stop(ErrorKind::Stopped, how);
+        }
     }
 
     /// Whether one more item may be pulled; asked before each, for the source, the closure and the
@@ -40,22 +64,14 @@ impl<I, F> Feed<I, F> {
         if let Some(cancel) = &self.cancel {
             // With nothing left to do, it completes all the same.
             if cancel.token.is_cancelled() && (slots.taken() > 0 || !self.closed) {
-                self.stop(ErrorKind::Cancelled);
+                self.stop(ErrorKind::Cancelled, Stop::Cancel);
             }
         }
         // Not to be reached with 64 bits, not even in a hundred years.
         if usize::BITS < 64 && self.pulled == MAX_ITEMS && !self.closed {
-            self.stop(ErrorKind::TooManyItems { max: MAX_ITEMS });
+            self.stop(ErrorKind::TooManyItems { max: MAX_ITEMS }, Stop::Drain);
         }
         !self.closed && slots.any_vacant()
-    }
-
-    /// Whether what is in flight is to be dropped.
-    pub(super) fn cuts(&self, on_error: OnError) -> bool {
-        match self.stopped {
-            None | Some(ErrorKind::TooManyItems { .. }) => false,
-            Some(_) => on_error != OnError::Stop(Stop::Drain),
-        }
     }
 }
 

@@ -41,7 +41,7 @@
 //! Two allocations per batch, at its first poll; none per item. `map` and `try_map` need one more
 //! for the outputs, if the source knows its length. Beside its slots a batch keeps no more than
 //! the errors, and what a verb collects.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(feature = "anyhow")]
 mod anyhow;
@@ -51,10 +51,14 @@ mod error;
 mod feed;
 mod on_error;
 mod run;
+mod source;
+mod stop_when;
 mod verbs;
 
 pub use builder::{Batch, batch};
 pub use error::{BatchError, ErrorKind, ItemError};
 pub use on_error::{OnError, Stop};
 pub use run::Run;
+pub use source::{Growing, Source};
+pub use stop_when::StopWhen;
 pub use verbs::{ForEach, Map, Verb};

@@ -23,6 +23,13 @@ pub enum OnError {
     Collect,
 }
 
+impl Stop {
+    /// The harder of two.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self == Stop::Drain { other } else { self }
+    }
+}
+
 impl Default for OnError {
     fn default() -> Self {
         OnError::Stop(Stop::Cancel)

@@ -4,7 +4,9 @@
 use super::books::{Books, Outcome};
 use super::error::ErrorKind;
 use super::feed::{Cancel, Feed};
-use super::on_error::OnError;
+use super::on_error::{OnError, Stop};
+use super::source::{Pulled, Source};
+use super::stop_when::{StopWhen, Stoppable};
 use super::verbs::Verb;
 use crate::bell::ParentBell;
 use crate::budget::{self, Account, MAX_SLOTS};
@@ -44,6 +46,8 @@ pub(super) struct Plan<I> {
     pub(super) limit: usize,
     pub(super) on_error: OnError,
     pub(super) token: Option<CancellationToken>,
+    /// A stop that was asked for before the first poll.
+    pub(super) asked: Option<Stop>,
 }
 
 enum Stage<I, F, Fut: Future, V: Verb<Fut::Output>> {
@@ -69,18 +73,70 @@ struct Wheel<Fut> {
 
 impl<I, F, Fut, V> Run<I, F, Fut, V>
 where
-    I: Iterator,
+    I: Source,
     Fut: Future,
     V: Verb<Fut::Output>,
 {
     pub(super) fn new(plan: Plan<I>, f: F, verb: V) -> Self {
         Self { stage: Stage::Ready(plan, f, verb) }
     }
+
+    /// Begins nothing more, as of the next poll: what was woken before that is taken in first. The
+    /// run has to be polled again; then it ends with a record of the kind
+    /// [`Stopped`](ErrorKind::Stopped), or is `Ok` if nothing was left undone. What is in flight is
+    /// run to its end ([`Stop::Drain`]) or dropped ([`Stop::Cancel`]). Of two stops, the harder one
+    /// counts.
+    ///
+    /// [`stop_when`](Self::stop_when) does that when a future says so.
+    ///
+    /// ```
+    /// use gondola::{ErrorKind, Stop, batch, block_on};
+    ///
+    /// let mut run = batch(0..9).limit(2).for_each(async |_| {});
+    /// run.stop(Stop::Drain);
+    /// let record = block_on(run).unwrap_err();
+    /// assert_eq!((record.kind, record.pulled, record.rest), (ErrorKind::Stopped, 0, 0..9));
+    /// ```
+    pub fn stop(&mut self, how: Stop) {
+        let asked = match &mut self.stage {
+            Stage::Ready(plan, ..) => &mut plan.asked,
+            Stage::Turning(turning) => &mut turning.feed.asked,
+            Stage::Done => return,
+        };
+        *asked = Some(asked.map_or(how, |before| before.or(how)));
+    }
+
+    /// Stops the run once `future` is ready: a sleep for a deadline, a token, a signal. It is polled
+    /// before the run, and no more once it is ready. If it is ready at once, nothing is pulled.
+    /// May be chained: first to drain, and later to cut off.
+    ///
+    /// Unlike [`timeout`](crate::time::timeout) around a run, it keeps the record.
+    ///
+    /// ```
+    /// use gondola::{Runtime, Stop, batch, time::sleep};
+    /// use std::time::Duration;
+    ///
+    /// let mut runtime = Runtime::builder().virtual_time().build()?;
+    /// let seconds = |n| sleep(Duration::from_secs(n));
+    /// let record = runtime.block_on(async {
+    ///     let run = batch(0..100).limit(4).for_each(|n| seconds(1 + n));
+    ///     run.stop_when(seconds(5), Stop::Drain).stop_when(seconds(8), Stop::Cancel).await
+    /// });
+    /// let record = record.unwrap_err();
+    /// assert_eq!((record.completed(), record.cut_off, record.rest), (6, vec![7, 8], 9..100));
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    pub fn stop_when<S: Future>(self, future: S, how: Stop) -> StopWhen<S, Self>
+    where
+        F: FnMut(I::Item) -> Fut,
+    {
+        StopWhen::new(self, future, how)
+    }
 }
 
 impl<I, F, Fut, V> Future for Run<I, F, Fut, V>
 where
-    I: Iterator,
+    I: Source,
     F: FnMut(I::Item) -> Fut,
     Fut: Future,
     V: Verb<Fut::Output>,
@@ -98,7 +154,7 @@ where
                     Ok(slots) => *stage = Stage::Turning(Turning::new(slots, plan, f, verb)),
                     Err(kind) => {
                         let (mut feed, books) = plan.open(f, verb);
-                        feed.stop(kind);
+                        feed.stop(kind, Stop::Cancel);
                         return Poll::Ready(books.close(feed));
                     }
                 }
@@ -126,15 +182,27 @@ where
     }
 }
 
+impl<I, F, Fut, V> Stoppable for Run<I, F, Fut, V>
+where
+    I: Source,
+    F: FnMut(I::Item) -> Fut,
+    Fut: Future,
+    V: Verb<Fut::Output>,
+{
+    fn stop(self: Pin<&mut Self>, how: Stop) {
+        self.get_mut().stop(how);
+    }
+}
+
 impl<I, F, Fut, V> Turning<I, F, Fut, V>
 where
-    I: Iterator,
+    I: Source,
     F: FnMut(I::Item) -> Fut,
     Fut: Future,
     V: Verb<Fut::Output>,
 {
     fn new(slots: usize, plan: Plan<I>, f: F, mut verb: V) -> Self {
-        let (lower, upper) = plan.items.size_hint();
+        let (lower, upper) = plan.items.hint();
         if upper == Some(lower) {
             verb.expect(lower);
         }
@@ -159,7 +227,9 @@ where
             if self.feed.closed && slots.taken() == 0 {
                 return Poll::Ready(());
             }
-            if wakes.any_ready() || !self.feed.closed && slots.any_vacant() {
+            let feed = &self.feed;
+            let may_begin = !feed.closed && slots.any_vacant() && !(I::MAY_GROW && feed.dry);
+            if wakes.any_ready() || may_begin {
                 // One more turn, if there is a step left for each item in flight, and as many as a
                 // turn has ever taken in which items did steps of their own.
                 if account.left() >= self.dearest.max(slots.taken() as u32) {
@@ -210,13 +280,26 @@ where
             share = account.share(slot_count);
             (most, polls) = (slot_count - polls, 0);
         }
+        if feed.asked.is_some() {
+            feed.heed(slots.taken());
+        }
+        if I::MAY_GROW {
+            feed.dry = false;
+        }
         // A failure may become visible meanwhile, by a wake from another thread. Then a new turn looks
         // at it before anything else is pulled.
         while feed.may_begin(slots) && polls < most && !wakes.any_remote() {
             Account::lend(share);
-            let Some(item) = feed.items.next() else {
-                feed.closed = true;
-                break;
+            let item = match feed.items.pull(slots.taken()) {
+                Pulled::Item(item) => item,
+                Pulled::Nothing => {
+                    feed.dry = true;
+                    break;
+                }
+                Pulled::End => {
+                    feed.closed = true;
+                    break;
+                }
             };
             let waker = wakes.waker_of(slots.next());
             let cx = &mut Context::from_waker(&waker);
@@ -232,7 +315,7 @@ where
             }
         }
 
-        if feed.stopped.is_some() && feed.cuts(books.on_error) {
+        if feed.cuts {
             slots.clear(|index| books.cut_off.push(index));
         }
         match account.is_used() {
@@ -253,11 +336,11 @@ where
     }
 }
 
-impl<I: Iterator> Plan<I> {
+impl<I: Source> Plan<I> {
     /// How many slots it needs, or why it can't have them.
     fn slots(&self) -> Result<usize, ErrorKind> {
         // The hint is trusted for memory only: with too few slots the batch still finishes.
-        let upper = self.items.size_hint().1;
+        let upper = self.items.hint().1;
         match upper.map_or(self.limit, |upper| self.limit.min(upper.max(1))) {
             0 => Err(ErrorKind::ZeroLimit),
             slots if slots > MAX_SLOTS => Err(ErrorKind::LimitTooLarge { max: MAX_SLOTS }),
@@ -266,7 +349,9 @@ impl<I: Iterator> Plan<I> {
     }
 
     fn open<F, V, E>(self, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
-        (Feed::new(self.items, f, self.token), Books::new(verb, self.on_error))
+        let mut feed = Feed::new(self.items, f, self.token);
+        feed.asked = self.asked;
+        (feed, Books::new(verb, self.on_error))
     }
 }
 
