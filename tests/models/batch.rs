@@ -5,10 +5,11 @@
 //! points of cancellation; then larger ones at random.
 
 use crate::support::cases::{Choices, digest, quietly, run};
+use gondola::batch::{Map, Run, Source};
 use gondola::{CancellationToken, ErrorKind, OnError, Stop, batch};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +46,18 @@ struct Case {
     k: usize,
     on_error: OnError,
     canceller: Canceller,
+    /// Items do not wake themselves: they are woken all together, before the next poll.
+    outside: bool,
+    /// Stops that are asked for before the polls of these numbers.
+    stops: Vec<(usize, Stop)>,
+    /// Of a growing source: each item is there once items have been polled so often.
+    grows: Option<Vec<usize>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Event {
     Pull(usize),
+    /// The source has nothing: any more, or as yet.
     End,
     Start(usize),
     Poll(usize),
@@ -60,7 +68,7 @@ enum Event {
 enum Outcome {
     Whole(Vec<usize>),
     Partial {
-        cancelled: bool,
+        kind: ErrorKind,
         errors: Vec<usize>,
         cut_off: Vec<usize>,
         outputs: Vec<Option<usize>>,
@@ -71,9 +79,11 @@ enum Outcome {
 
 /// The model: turn by turn, with nothing but vectors.
 fn model(case: &Case) -> (Vec<Event>, Outcome) {
-    let Case { items, k, on_error, canceller } = case;
+    let Case { items, k, on_error, canceller, outside, stops, grows } = case;
     let mut events = Vec::new();
-    let mut slots: Vec<Option<(usize, usize)>> = vec![None; *k.min(&items.len().max(1))];
+    // A growing source has no length.
+    let slot_count = if grows.is_some() { *k } else { *k.min(&items.len().max(1)) };
+    let mut slots: Vec<Option<(usize, usize)>> = vec![None; slot_count];
     let mut vacant: Vec<usize> = (0..slots.len()).rev().collect();
     let mut ready: Vec<usize> = Vec::new();
     let mut cancelled = *canceller == Canceller::Beforehand;
@@ -81,20 +91,43 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
     let (mut errors, mut cut_off) = (Vec::new(), Vec::new());
     let mut outputs: Vec<Option<usize>> = Vec::new();
     let mut stopped: Option<ErrorKind> = None;
+    let mut cuts = false;
     let mut left = STEPS;
+    let (mut poll, mut polled, mut asked) = (0, 0, None);
+    let mut begins_poll = true;
     loop {
+        if std::mem::take(&mut begins_poll) {
+            for &(_, how) in stops.iter().filter(|(at, _)| *at == poll) {
+                asked = Some(if asked == Some(Stop::Cancel) { Stop::Cancel } else { how });
+            }
+            poll += 1;
+        }
         ready.sort_unstable();
         let mut woken = std::mem::take(&mut ready).into_iter();
         let mut polls = 0;
         // How many polls this turn may come to; known once the woken have been polled.
         let mut most = None;
+        let mut dry = false;
         loop {
             // The woken first; then others, each polled before the next one is pulled.
             let slot = match woken.next() {
                 Some(slot) => slot,
                 None => {
                     let idle = slots.iter().all(Option::is_none);
-                    if cancelled && !(idle && exhausted) {
+                    let none_to_come =
+                        exhausted || stopped.is_some() || grows.is_none() && items.is_empty();
+                    if let Some(how) = asked.take() {
+                        let undone = !none_to_come || how == Stop::Cancel && !idle;
+                        if stopped.is_some() || undone {
+                            cuts |= how == Stop::Cancel;
+                            stopped.get_or_insert(ErrorKind::Stopped);
+                        } else {
+                            exhausted = true;
+                        }
+                    }
+                    let closed = exhausted || stopped.is_some();
+                    if cancelled && !(idle && closed) {
+                        cuts = true;
                         stopped.get_or_insert(ErrorKind::Cancelled);
                     }
                     let scarce = left.max(slots.len());
@@ -104,9 +137,14 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                         break;
                     }
                     let Some(&slot) = vacant.last() else { break };
-                    if pulled == items.len() {
+                    let is_there = match grows {
+                        Some(grows) => grows.get(pulled).is_some_and(|&when| polled >= when),
+                        None => pulled < items.len(),
+                    };
+                    if !is_there {
                         events.push(Event::End);
-                        exhausted = true;
+                        dry = grows.is_some() && !idle;
+                        exhausted = !dry;
                         break;
                     }
                     vacant.pop();
@@ -122,10 +160,13 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
             let (item, count) = slots[slot].unwrap();
             events.push(Event::Poll(item));
             polls += 1;
+            polled += 1;
             cancelled |= *canceller == Canceller::Poll(item, count);
             if count < items[item].waits {
                 slots[slot] = Some((item, count + 1));
-                ready.push(slot);
+                if !outside {
+                    ready.push(slot);
+                }
                 continue;
             }
             if items[item].end == End::Panic {
@@ -144,12 +185,13 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                 outputs[item] = Some(item);
             } else {
                 errors.push(item);
-                if *on_error != OnError::Collect {
+                if let OnError::Stop(how) = *on_error {
+                    cuts |= how == Stop::Cancel;
                     stopped.get_or_insert(ErrorKind::Item);
                 }
             }
         }
-        if stopped.is_some() && *on_error != OnError::Stop(Stop::Drain) {
+        if cuts {
             for slot in &mut slots {
                 if let Some((item, _)) = slot.take() {
                     events.push(Event::Drop(item));
@@ -165,16 +207,23 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                     Outcome::Whole(outputs.into_iter().flatten().collect())
                 }
                 kind => {
-                    let cancelled = kind == Some(ErrorKind::Cancelled);
-                    Outcome::Partial { cancelled, errors, cut_off, outputs, pulled }
+                    let kind = kind.unwrap_or(ErrorKind::Item);
+                    Outcome::Partial { kind, errors, cut_off, outputs, pulled }
                 }
             };
             return (events, outcome);
         }
-        // One more turn in this poll, if it can be paid for; else a new one.
+        // One more turn in this poll, if there is somebody to poll and it can be paid for; else a new
+        // poll.
         left = left.saturating_sub(polls);
-        if left < slots.iter().flatten().count().max(1) {
+        let may_begin = !(exhausted || stopped.is_some() || dry || vacant.is_empty());
+        let rests = ready.is_empty() && !may_begin;
+        if rests || left < slots.iter().flatten().count().max(1) {
             left = STEPS;
+            begins_poll = true;
+            if *outside {
+                ready = (0..slots.len()).filter(|&slot| slots[slot].is_some()).collect();
+            }
         }
     }
 }
@@ -185,7 +234,21 @@ struct Item<'a> {
     polls: usize,
     case: &'a Case,
     token: &'a CancellationToken,
-    events: &'a RefCell<Vec<Event>>,
+    world: &'a World,
+}
+
+/// What all share.
+#[derive(Default)]
+struct World {
+    events: RefCell<Vec<Event>>,
+    polled: Cell<usize>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl World {
+    fn log(&self, event: Event) {
+        self.events.borrow_mut().push(event);
+    }
 }
 
 impl Future for Item<'_> {
@@ -193,13 +256,17 @@ impl Future for Item<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let index = self.index;
-        self.events.borrow_mut().push(Event::Poll(index));
+        self.world.log(Event::Poll(index));
+        self.world.polled.set(self.world.polled.get() + 1);
         if self.case.canceller == Canceller::Poll(index, self.polls) {
             self.token.cancel();
         }
         if self.polls < self.script.waits {
             self.polls += 1;
-            cx.waker().wake_by_ref();
+            match self.case.outside {
+                true => self.world.waiting.borrow_mut().push(cx.waker().clone()),
+                false => cx.waker().wake_by_ref(),
+            }
             return Poll::Pending;
         }
         match self.script.end {
@@ -212,12 +279,12 @@ impl Future for Item<'_> {
 
 impl Drop for Item<'_> {
     fn drop(&mut self) {
-        self.events.borrow_mut().push(Event::Drop(self.index));
+        self.world.log(Event::Drop(self.index));
     }
 }
 
 fn real(case: &Case) -> (Vec<Event>, Outcome) {
-    let events = RefCell::new(Vec::new());
+    let world = World::default();
     let token = CancellationToken::new();
     if case.canceller == Canceller::Beforehand {
         token.cancel();
@@ -225,12 +292,16 @@ fn real(case: &Case) -> (Vec<Event>, Outcome) {
     let mut next = 0;
     let source = std::iter::from_fn(|| {
         let index = next;
-        next += 1;
-        if index == case.items.len() {
-            events.borrow_mut().push(Event::End);
+        let is_there = match &case.grows {
+            Some(grows) => grows.get(index).is_some_and(|&when| world.polled.get() >= when),
+            None => index < case.items.len(),
+        };
+        if !is_there {
+            world.log(Event::End);
             return None;
         }
-        events.borrow_mut().push(Event::Pull(index));
+        next += 1;
+        world.log(Event::Pull(index));
         if case.canceller == Canceller::Source(index) {
             token.cancel();
         }
@@ -238,38 +309,56 @@ fn real(case: &Case) -> (Vec<Event>, Outcome) {
     });
     // With the length known to the memory only, as for any iterator of std.
     let source = Known(source, case.items.len());
+    let make = |index| {
+        world.log(Event::Start(index));
+        if case.canceller == Canceller::Closure(index) {
+            token.cancel();
+        }
+        let script = case.items[index];
+        Item { index, script, polls: 0, case, token: &token, world: &world }
+    };
     let outcome = quietly(|| {
         let run = batch(source).limit(case.k).on_error(case.on_error).cancel_on(&token);
-        let mut run = pin!(run.try_map(|index| {
-            events.borrow_mut().push(Event::Start(index));
-            if case.canceller == Canceller::Closure(index) {
-                token.cancel();
-            }
-            let script = case.items[index];
-            Item { index, script, polls: 0, case, token: &token, events: &events }
-        }));
-        loop {
-            let poll = run.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            if let Poll::Ready(result) = poll {
-                return result.map_err(|parts| {
-                    let errors = parts.errors.iter().map(|error| error.index).collect();
-                    Outcome::Partial {
-                        cancelled: parts.kind == ErrorKind::Cancelled,
-                        errors,
-                        cut_off: parts.cut_off,
-                        outputs: parts.partial,
-                        pulled: parts.pulled,
-                    }
-                });
-            }
+        match case.grows {
+            Some(_) => drive(case, &world, run.growing().try_map(make)),
+            None => drive(case, &world, run.try_map(make)),
         }
     });
-    let outcome = match outcome {
-        Ok(Ok(outputs)) => Outcome::Whole(outputs),
-        Ok(Err(partial)) => partial,
-        Err(_) => Outcome::Panicked,
-    };
-    (events.into_inner(), outcome)
+    (world.events.into_inner(), outcome.unwrap_or(Outcome::Panicked))
+}
+
+/// Polls a run to its end.
+fn drive<'a, I, F>(
+    case: &Case,
+    world: &World,
+    mut run: Run<I, F, Item<'a>, Map<usize, usize>>,
+) -> Outcome
+where
+    I: Source,
+    F: FnMut(I::Item) -> Item<'a>,
+{
+    for poll in 0.. {
+        for &(_, how) in case.stops.iter().filter(|(at, _)| *at == poll) {
+            run.stop(how);
+        }
+        for waker in world.waiting.take() {
+            waker.wake();
+        }
+        match Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(outputs)) => return Outcome::Whole(outputs),
+            Poll::Ready(Err(record)) => {
+                return Outcome::Partial {
+                    kind: record.kind,
+                    errors: record.errors.iter().map(|error| error.index).collect(),
+                    cut_off: record.cut_off,
+                    outputs: record.partial,
+                    pulled: record.pulled,
+                };
+            }
+        }
+    }
+    unreachable!("it ends")
 }
 
 struct Known<I>(I, usize);
@@ -324,8 +413,57 @@ fn every_small_case() {
                 for on_error in POLICIES {
                     for &canceller in &cancellers {
                         cases += 1;
-                        let case = Case { items: items.clone(), k, on_error, canceller };
+                        let (items, stops, grows) = (items.clone(), Vec::new(), None);
+                        let outside = false;
+                        let case = Case { items, k, on_error, canceller, outside, stops, grows };
                         check(&case);
+                    }
+                }
+            }
+        }
+    }
+    println!("{cases} cases");
+}
+
+/// Up to three items that are woken from outside, with every stop at every poll; and growing sources.
+#[test]
+fn every_small_case_with_a_stop_or_a_source_that_grows() {
+    let scripts: Vec<Script> = [End::Good, End::Bad]
+        .into_iter()
+        .flat_map(|end| (0..3).map(move |waits| Script { waits, end }))
+        .collect();
+    let mut stops = vec![vec![]];
+    for poll in 0..4 {
+        for how in [Stop::Drain, Stop::Cancel] {
+            stops.push(vec![(poll, how)]);
+            stops.extend((0..4).map(|later| vec![(poll, how), (later, Stop::Cancel)]));
+        }
+    }
+    let mut cases = 0_u64;
+    for n in 0..=3 {
+        for combination in 0..scripts.len().pow(n as u32) {
+            let items: Vec<Script> = (0..n)
+                .map(|at| scripts[combination / scripts.len().pow(at as u32) % scripts.len()])
+                .collect();
+            let grown = (0..4_usize.pow(n as u32))
+                .map(|which| (0..n).map(|at| which / 4_usize.pow(at as u32) % 4).collect());
+            for grows in std::iter::once(None).chain(grown.map(Some)) {
+                for k in 1..=3 {
+                    for on_error in POLICIES {
+                        // Growing sources are many: one kind of stop for each is enough.
+                        let step = if grows.is_some() { 7 } else { 1 };
+                        for stops in stops.iter().skip(cases as usize % step).step_by(step) {
+                            cases += 1;
+                            check(&Case {
+                                items: items.clone(),
+                                k,
+                                on_error,
+                                canceller: Canceller::Nobody,
+                                outside: true,
+                                stops: stops.clone(),
+                                grows: grows.clone(),
+                            });
+                        }
                     }
                 }
             }
@@ -359,7 +497,22 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
     };
     let most = 1 << choices.below(9);
     let (k, on_error) = (1 + choices.index(most), POLICIES[choices.index(3)]);
-    check(&Case { items, k, on_error, canceller })
+    let outside = choices.percent(40);
+    let stop = |choices: &mut Choices<'_>| {
+        (choices.index(6), if choices.percent(50) { Stop::Drain } else { Stop::Cancel })
+    };
+    let stops = (0..choices.below(5).saturating_sub(2)).map(|_| stop(choices)).collect();
+    let pace = 1 + choices.below(4);
+    let grows = choices.percent(30).then(|| {
+        let mut when = 0;
+        (0..n)
+            .map(|_| {
+                when += choices.below(pace);
+                when as usize
+            })
+            .collect()
+    });
+    check(&Case { items, k, on_error, canceller, outside, stops, grows })
 }
 
 #[test]
