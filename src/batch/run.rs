@@ -123,7 +123,7 @@ where
     ///     run.stop_when(seconds(5), Stop::Drain).stop_when(seconds(8), Stop::Cancel).await
     /// });
     /// let record = record.unwrap_err();
-    /// assert_eq!((record.completed(), record.cut_off, record.rest), (6, vec![7, 8], 9..100));
+    /// assert_eq!((record.completed(), record.cut_off, record.rest), (6, vec![6, 7], 8..100));
     /// # Ok::<_, std::io::Error>(())
     /// ```
     pub fn stop_when<S: Future>(self, future: S, how: Stop) -> StopWhen<S, Self>

@@ -806,7 +806,7 @@ impl World {
                     if let Some(at) = n.checked_rem(aborters.len()) {
                         aborters[at].abort();
                         if how == BY_VALUE {
-                            aborters.remove(at);
+                            drop(aborters.remove(at));
                         }
                     }
                 }
