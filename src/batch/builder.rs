@@ -1,6 +1,7 @@
 //! A batch before it runs: its source, its limit, its settings, and the verbs that make a run of it.
 #![forbid(unsafe_code)]
 
+use super::limit::Limited;
 use super::on_error::OnError;
 use super::run::{Plan, Run};
 use super::source::{Growing, Source};
@@ -48,18 +49,33 @@ pub fn batch<I: IntoIterator>(items: I) -> Batch<I::IntoIter, ()> {
 }
 
 mod sealed {
+    use crate::batch::limit::Limit;
+
     #[diagnostic::on_unimplemented(
         message = "this batch has no limit yet",
         label = "needs a limit first",
         note = "add `.limit(k)` before the verb: at most `k` items are in flight at any moment"
     )]
-    pub trait Limit {
-        fn get(self) -> usize;
+    pub trait Limits {
+        /// The most that it may be, and the handle by which it changes.
+        fn open(self) -> (usize, Option<Limit>);
     }
 
-    impl Limit for usize {
-        fn get(self) -> usize {
-            self
+    impl Limits for usize {
+        fn open(self) -> (usize, Option<Limit>) {
+            (self, None)
+        }
+    }
+
+    impl Limits for Limit {
+        fn open(self) -> (usize, Option<Limit>) {
+            (self.max(), Some(self))
+        }
+    }
+
+    impl Limits for &Limit {
+        fn open(self) -> (usize, Option<Limit>) {
+            self.clone().open()
         }
     }
 }
@@ -96,7 +112,9 @@ impl<I> Batch<I, ()> {
     /// let record = block_on(batch(1..4).limit(0).for_each(async |_| ())).unwrap_err();
     /// assert_eq!((record.kind, record.rest), (ErrorKind::ZeroLimit, 1..4));
     /// ```
-    pub fn limit(self, limit: usize) -> Batch<I> {
+    ///
+    /// A [`Limit`](super::Limit) instead of a number can be changed while the batch runs.
+    pub fn limit<K: sealed::Limits>(self, limit: K) -> Batch<I, K> {
         let Self { items, on_error, token, .. } = self;
         Batch { items, limit, on_error, token }
     }
@@ -200,7 +218,7 @@ impl<I: Source, K> Batch<I, K> {
     /// ```
     pub fn for_each<F, Fut>(self, f: F) -> Run<I, F, Fut, ForEach>
     where
-        K: sealed::Limit,
+        K: sealed::Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = ()>,
     {
@@ -228,7 +246,7 @@ impl<I: Source, K> Batch<I, K> {
     /// resume with it.
     pub fn try_for_each<F, Fut, E>(self, f: F) -> Run<I, F, Fut, ForEach<E>>
     where
-        K: sealed::Limit,
+        K: sealed::Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<(), E>>,
     {
@@ -249,7 +267,7 @@ impl<I: Source, K> Batch<I, K> {
     /// ```
     pub fn map<F, Fut>(self, f: F) -> Run<I, F, Fut, Map<Fut::Output>>
     where
-        K: sealed::Limit,
+        K: sealed::Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future,
     {
@@ -271,7 +289,7 @@ impl<I: Source, K> Batch<I, K> {
     /// ```
     pub fn try_map<F, Fut, O, E>(self, f: F) -> Run<I, F, Fut, Map<O, E>>
     where
-        K: sealed::Limit,
+        K: sealed::Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<O, E>>,
     {
@@ -280,10 +298,12 @@ impl<I: Source, K> Batch<I, K> {
 
     fn plan(self) -> Plan<I>
     where
-        K: sealed::Limit,
+        K: sealed::Limits,
     {
         let Self { items, limit, on_error, token } = self;
-        Plan { items, limit: limit.get(), on_error, token, asked: None }
+        let (limit, changes) = limit.open();
+        let changes = changes.map(|limit| Box::new(Limited::new(limit)));
+        Plan { items, limit, changes, on_error, token, asked: None }
     }
 }
 

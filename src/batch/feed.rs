@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::error::ErrorKind;
+use super::limit::Limited;
 use super::on_error::Stop;
 use super::source::Source;
 use crate::cancel::{CancellationToken, Wait};
@@ -18,6 +19,8 @@ pub(super) struct Feed<I, F> {
     pub(super) stopped: Option<ErrorKind>,
     /// What is in flight is to be dropped.
     pub(super) cuts: bool,
+    /// The limit, if it may change. In a box: few batches have one.
+    pub(super) limited: Option<Box<Limited>>,
     /// A stop that was asked for, and that the next turn is to heed.
     pub(super) asked: Option<Stop>,
     /// The source had nothing in this turn, and may have something in the next one.
@@ -29,11 +32,24 @@ pub(super) struct Cancel {
     pub(super) wait: Wait,
 }
 
+impl Cancel {
+    pub(super) fn new(token: CancellationToken) -> Self {
+        Self { token, wait: Wait::default() }
+    }
+}
+
 impl<I, F> Feed<I, F> {
-    pub(super) fn new(items: I, f: F, token: Option<CancellationToken>) -> Self {
-        let cancel = token.map(|token| Cancel { token, wait: Wait::default() });
-        let (stopped, asked) = (None, None);
-        Self { items, f, cancel, pulled: 0, closed: false, stopped, cuts: false, asked, dry: false }
+    #[inline(always)]
+    pub(super) fn new(
+        items: I,
+        f: F,
+        cancel: Option<Cancel>,
+        limited: Option<Box<Limited>>,
+        asked: Option<Stop>,
+    ) -> Self {
+        let (pulled, stopped) = (0, None);
+        let (closed, cuts, dry) = (false, false, false);
+        Self { items, f, cancel, pulled, closed, stopped, cuts, limited, asked, dry }
     }
 
     /// Begins nothing more. Of several stops, the first gives the reason, and the hardest decides.
@@ -72,6 +88,11 @@ impl<I, F> Feed<I, F> {
             self.stop(ErrorKind::TooManyItems { max: MAX_ITEMS }, Stop::Drain);
         }
         !self.closed && slots.any_vacant()
+    }
+
+    /// Whether the limit keeps vacant slots from being filled.
+    pub(super) fn is_held_back(&self, in_flight: usize) -> bool {
+        self.limited.as_ref().is_some_and(|limited| limited.seen <= in_flight)
     }
 }
 

@@ -49,6 +49,7 @@ mod books;
 mod builder;
 mod error;
 mod feed;
+mod limit;
 mod on_error;
 mod run;
 mod source;
@@ -57,6 +58,7 @@ mod verbs;
 
 pub use builder::{Batch, batch};
 pub use error::{BatchError, ErrorKind, ItemError};
+pub use limit::Limit;
 pub use on_error::{OnError, Stop};
 pub use run::Run;
 pub use source::{Growing, Source};

@@ -4,6 +4,7 @@
 use super::books::{Books, Outcome};
 use super::error::ErrorKind;
 use super::feed::{Cancel, Feed};
+use super::limit::Limited;
 use super::on_error::{OnError, Stop};
 use super::source::{Pulled, Source};
 use super::stop_when::{StopWhen, Stoppable};
@@ -44,6 +45,8 @@ impl<I, F, Fut: Future, V: Verb<Fut::Output>> Unpin for Run<I, F, Fut, V> {}
 pub(super) struct Plan<I> {
     pub(super) items: I,
     pub(super) limit: usize,
+    /// The limit, if it may change.
+    pub(super) changes: Option<Box<Limited>>,
     pub(super) on_error: OnError,
     pub(super) token: Option<CancellationToken>,
     /// A stop that was asked for before the first poll.
@@ -228,8 +231,8 @@ where
                 return Poll::Ready(());
             }
             let feed = &self.feed;
-            let may_begin = !feed.closed && slots.any_vacant() && !(I::MAY_GROW && feed.dry);
-            if wakes.any_ready() || may_begin {
+            let waits = I::MAY_GROW && feed.dry || feed.is_held_back(slots.taken());
+            if wakes.any_ready() || !feed.closed && slots.any_vacant() && !waits {
                 // One more turn, if there is a step left for each item in flight, and as many as a
                 // turn has ever taken in which items did steps of their own.
                 if account.left() >= self.dearest.max(slots.taken() as u32) {
@@ -238,8 +241,12 @@ where
             } else {
                 // Nobody can go on. From here on, the first wake tells the parent.
                 wakes.bell().arm(cx.waker());
+                // Or the first change of the limit, where that is what holds it back.
+                let held_back = !self.feed.closed && self.feed.is_held_back(slots.taken());
+                let limited = self.feed.limited.as_mut().filter(|_| held_back);
+                let changed = limited.is_some_and(|limit| limit.wait(cx.waker()));
                 // Arming calls foreign code, which may wake an item; and another thread may.
-                if !wakes.any_ready() && wakes.fall_asleep() {
+                if !changed && !wakes.any_ready() && wakes.fall_asleep() {
                     return Poll::Pending;
                 }
                 wakes.bell().disarm();
@@ -285,6 +292,10 @@ where
         }
         if I::MAY_GROW {
             feed.dry = false;
+        }
+        if let Some(limited) = &mut feed.limited {
+            let room = limited.look().saturating_sub(slots.taken());
+            most = most.min(polls.saturating_add(room.try_into().unwrap_or(u32::MAX)));
         }
         // A failure may become visible meanwhile, by a wake from another thread. Then a new turn looks
         // at it before anything else is pulled.
@@ -348,9 +359,10 @@ impl<I: Source> Plan<I> {
         }
     }
 
+    #[inline(always)]
     fn open<F, V, E>(self, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
-        let mut feed = Feed::new(self.items, f, self.token);
-        feed.asked = self.asked;
+        let cancel = self.token.map(Cancel::new);
+        let feed = Feed::new(self.items, f, cancel, self.changes, self.asked);
         (feed, Books::new(verb, self.on_error))
     }
 }
