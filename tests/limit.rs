@@ -108,7 +108,9 @@ fn a_paused_batch_can_be_stopped_and_dropped() {
     let run = batch(0..9).limit(&limit).for_each(async |_| {});
     let stopped = simulate(run.stop_when(sleep(MS), Stop::Drain)).unwrap_err();
     assert_eq!((stopped.kind, stopped.rest), (ErrorKind::Stopped, 0..9));
-    let cx = &mut Context::from_waker(Waker::noop());
+    let told = Arc::new(CountWakes::default());
+    let waker = Waker::from(told.clone());
+    let cx = &mut Context::from_waker(&waker);
     let mut two = [(); 2].map(|()| Box::pin(batch(0..9).limit(&limit).for_each(async |_| {})));
     for run in &mut two {
         assert!(run.as_mut().poll(cx).is_pending());
@@ -116,6 +118,7 @@ fn a_paused_batch_can_be_stopped_and_dropped() {
     let [gone, mut stays] = two;
     drop(gone);
     limit.set(9);
+    assert_eq!(told.count(), 1, "the one that is left hears of it");
     assert!(stays.as_mut().poll(cx).is_ready());
 }
 
