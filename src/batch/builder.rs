@@ -45,7 +45,11 @@ use std::future::Future;
 /// gondola::batch([1, 2, 3]).for_each(async |_| ());
 /// ```
 pub fn batch<I: IntoIterator>(items: I) -> Batch<I::IntoIter, ()> {
-    Batch { items: items.into_iter(), limit: (), on_error: OnError::default(), token: None }
+    batch_of(items.into_iter())
+}
+
+pub(super) fn batch_of<I>(items: I) -> Batch<I, ()> {
+    Batch { items, limit: (), on_error: OnError::default(), token: None }
 }
 
 mod sealed {

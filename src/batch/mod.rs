@@ -54,6 +54,8 @@ mod on_error;
 mod run;
 mod source;
 mod stop_when;
+#[cfg(feature = "stream")]
+mod stream;
 mod verbs;
 
 pub use builder::{Batch, batch};
@@ -63,4 +65,6 @@ pub use on_error::{OnError, Stop};
 pub use run::Run;
 pub use source::{Growing, Source};
 pub use stop_when::StopWhen;
+#[cfg(feature = "stream")]
+pub use stream::{Streamed, stream};
 pub use verbs::{ForEach, Map, Verb};

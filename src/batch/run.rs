@@ -209,7 +209,10 @@ where
         if upper == Some(lower) {
             verb.expect(lower);
         }
-        let wheel = Wheel { slots: Slots::new(slots), wakes: Wakes::new(slots, ParentBell::new()) };
+        let wheel = Wheel {
+            slots: Slots::new(slots),
+            wakes: Wakes::new(slots + usize::from(I::WAKES), ParentBell::new()),
+        };
         let (feed, books) = plan.open(f, verb);
         Self { wheel, feed, books, dearest: 1, runtime: budget::entered_runtime() }
     }
@@ -267,6 +270,11 @@ where
         let mut polls = 0;
         wakes.drain();
         for (slot, waker) in wakes.begin_turn() {
+            // Behind the slots stands the source's own waker.
+            if I::WAKES && slot == slots.len() {
+                feed.dry = false;
+                continue;
+            }
             Account::lend(share);
             let cx = &mut Context::from_waker(&waker);
             let Some((index, poll)) = slots.poll(slot, cx) else { continue };
@@ -290,7 +298,7 @@ where
         if feed.asked.is_some() {
             feed.heed(slots.taken());
         }
-        if I::MAY_GROW {
+        if I::MAY_GROW && !I::WAKES {
             feed.dry = false;
         }
         if let Some(limited) = &mut feed.limited {
@@ -301,9 +309,21 @@ where
         // at it before anything else is pulled.
         while feed.may_begin(slots) && polls < most && !wakes.any_remote() {
             Account::lend(share);
-            let item = match feed.items.pull(slots.taken()) {
+            if I::WAKES && feed.dry {
+                break;
+            }
+            let pulled = match I::WAKES {
+                true => {
+                    let waker = wakes.waker_of(slots.len());
+                    feed.items.poll_pull(&mut Context::from_waker(&waker))
+                }
+                false => feed.items.pull(slots.taken()),
+            };
+            let item = match pulled {
                 Pulled::Item(item) => item,
                 Pulled::Nothing => {
+                    // It may have woken itself, again and again: that is a step too.
+                    polls += u32::from(I::WAKES);
                     feed.dry = true;
                     break;
                 }
@@ -341,6 +361,7 @@ where
         let entered = budget::entered_runtime();
         if entered != self.runtime && entered != 0 {
             self.runtime = entered;
+            self.feed.dry = false;
             let Wheel { slots, wakes } = &self.wheel;
             (0..slots.len()).filter(|&slot| slots.is_taken(slot)).for_each(|slot| wakes.mark(slot));
         }

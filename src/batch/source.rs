@@ -1,7 +1,10 @@
 //! Where items come from: an iterator, or one that may have more to give later.
 #![forbid(unsafe_code)]
 
-/// What a batch pulls its items from: every [`Iterator`], and [`Growing`].
+use std::task::Context;
+
+/// What a batch pulls its items from: every [`Iterator`], [`Growing`], and with the feature `stream`
+/// streams.
 ///
 /// ```
 /// use gondola::batch::{Batch, Source};
@@ -19,8 +22,20 @@ pub trait Source: sealed::Sealed {
     #[doc(hidden)]
     const MAY_GROW: bool;
 
+    /// Whether it has a waker of its own for that: it is asked again once it was woken.
     #[doc(hidden)]
-    fn pull(&mut self, in_flight: usize) -> Pulled<Self::Item>;
+    const WAKES: bool = false;
+
+    #[doc(hidden)]
+    fn pull(&mut self, _in_flight: usize) -> Pulled<Self::Item> {
+        unreachable!("it is polled")
+    }
+
+    /// If it has a waker of its own.
+    #[doc(hidden)]
+    fn poll_pull(&mut self, _cx: &mut Context<'_>) -> Pulled<Self::Item> {
+        unreachable!("it is asked without a waker")
+    }
 
     /// As [`Iterator::size_hint`].
     #[doc(hidden)]
@@ -37,7 +52,7 @@ pub enum Pulled<T> {
     End,
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed {}
     impl<I: Iterator> Sealed for I {}
 }
