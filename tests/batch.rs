@@ -1100,3 +1100,74 @@ fn a_run_is_unpin_and_shows_its_progress() {
     assert!(poll.is_pending());
     assert_eq!(format!("{run:?}"), "Run { pulled: 2, in_flight: 2, .. }");
 }
+
+/// p-map#72: results in order as they come, though the first item is slow.
+#[test]
+fn a_window_bounds_what_is_held() {
+    let (begun, held) = (Cell::new(0_usize), Cell::new(0_usize));
+    let mut delivered = Vec::new();
+    simulate(async {
+        let deliver = |item: usize| {
+            delivered.push(item);
+            held.set(held.get().max(begun.get() - delivered.len()));
+        };
+        let run = batch(0..10_000_usize).limit(8).in_order(
+            20,
+            async |item| {
+                begun.set(begun.get() + 1);
+                sleep(MS * if item == 0 { 100 } else { 1 }).await;
+                item
+            },
+            deliver,
+        );
+        run.await.unwrap();
+    });
+    assert!(delivered.into_iter().eq(0..10_000));
+    assert!(held.get() <= 20, "{} were held or in flight", held.get());
+}
+
+#[test]
+fn a_window_with_failures_stops_and_bad_sizes() {
+    let run = |on_error| {
+        let mut delivered = Vec::new();
+        let item = async |item: u32| {
+            // The later, the sooner.
+            sleep(MS * (10 - item)).await;
+            if item == 3 { Err(item) } else { Ok(item) }
+        };
+        let run = batch(0..6).limit(6).on_error(on_error);
+        let record = simulate(run.try_in_order(6, item, |item| delivered.push(item))).unwrap_err();
+        (delivered, record.partial, record.cut_off)
+    };
+    // 5 and 4 are held when 3 fails.
+    let held = vec![(4, 4), (5, 5)];
+    assert_eq!(run(OnError::Stop(Stop::Cancel)), (vec![], held.clone(), vec![0, 1, 2]));
+    assert_eq!(run(OnError::Stop(Stop::Drain)), (vec![0, 1, 2], held, vec![]));
+    assert_eq!(run(OnError::Collect), (vec![0, 1, 2, 4, 5], vec![], vec![]));
+
+    let none = batch(0..3).limit(2).in_order(0, async |item| item, drop);
+    let record = block_on(none).unwrap_err();
+    assert_eq!((record.kind, record.rest), (ErrorKind::ZeroWindow, 0..3));
+    let all = batch(0..3).limit(2).in_order(usize::MAX, async |item| item, drop);
+    assert!(block_on(all).is_ok());
+}
+
+#[test]
+fn a_delivery_that_panics_takes_the_run_with_it_and_leaks_nothing() {
+    let counted = Rc::new(());
+    let run = batch(0..9).limit(3).in_order(
+        5,
+        |item| {
+            let counted = counted.clone();
+            async move {
+                for _ in item..9 {
+                    yield_now().await;
+                }
+                (item, counted)
+            }
+        },
+        |(item, _)| assert!(item < 2, "no more"),
+    );
+    assert!(catch_unwind(AssertUnwindSafe(|| block_on(run))).is_err());
+    assert_eq!(Rc::strong_count(&counted), 1);
+}

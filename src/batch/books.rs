@@ -31,10 +31,20 @@ impl<V, E> Books<V, E> {
     {
         if let Err(error) = self.verb.take_in(index, output) {
             self.errors.push(ItemError { index, error });
-            if let OnError::Stop(how) = self.on_error {
-                feed.stop(ErrorKind::Item, how);
+            match self.on_error {
+                OnError::Stop(how) => feed.stop(ErrorKind::Item, how),
+                OnError::Collect => self.verb.skip(index),
             }
         }
+    }
+
+    /// Whether the verb lets the item of this index begin.
+    #[inline(always)]
+    pub(super) fn lets_begin<O>(&self, index: usize) -> bool
+    where
+        V: Verb<O, Error = E>,
+    {
+        !V::IS_BOUNDED || index < self.verb.horizon()
     }
 
     /// The end: what the user gave is dropped, then the result is made. If something panics on the

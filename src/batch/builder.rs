@@ -5,7 +5,7 @@ use super::limit::Limited;
 use super::on_error::OnError;
 use super::run::{Plan, Run};
 use super::source::{Growing, Source};
-use super::verbs::{ForEach, Map};
+use super::verbs::{ForEach, InOrder, Map};
 use crate::cancel::CancellationToken;
 use std::fmt;
 use std::future::Future;
@@ -298,6 +298,89 @@ impl<I: Source, K> Batch<I, K> {
         Fut: Future<Output = Result<O, E>>,
     {
         Run::new(self.plan(), f, Map::default())
+    }
+
+    /// As [`map`](Self::map), but hands each output to `deliver` once all before it have been
+    /// handed over: in the order of the source, as they come, in constant memory.
+    ///
+    /// An output that comes before its turn is held. At most `window` items are begun beyond the
+    /// first one that is not done, so no more than that are held; the limit fills up if the window
+    /// is larger. `deliver` runs in the poll of the batch: it should be quick. (For a task that takes
+    /// the outputs in, let it be `|output| { let _ = sender.send(output); }`.)
+    ///
+    /// # Errors
+    /// As [`map`](Self::map), with the outputs that were held, and their indices, as `partial`; and
+    /// [`ZeroWindow`](super::ErrorKind::ZeroWindow).
+    ///
+    /// # Panics
+    /// As [`map`](Self::map), and with a panic of `deliver`.
+    ///
+    /// # Cancel safety
+    /// As [`for_each`](Self::for_each).
+    ///
+    /// ```
+    /// use gondola::{batch, block_on, yield_now};
+    ///
+    /// let mut lines = Vec::new();
+    /// let run = batch(0..6_usize).limit(3).in_order(4, async |n| {
+    ///     for _ in n..6 {
+    ///         yield_now().await; // the first take longest
+    ///     }
+    ///     n
+    /// }, |n| lines.push(n));
+    /// block_on(run).unwrap();
+    /// assert_eq!(lines, [0, 1, 2, 3, 4, 5]);
+    /// ```
+    pub fn in_order<F, Fut, G>(
+        self,
+        window: usize,
+        f: F,
+        deliver: G,
+    ) -> Run<I, F, Fut, InOrder<Fut::Output, G>>
+    where
+        K: sealed::Limits,
+        F: FnMut(I::Item) -> Fut,
+        Fut: Future,
+        G: FnMut(Fut::Output),
+    {
+        Run::new(self.plan(), f, InOrder::new(window, deliver))
+    }
+
+    /// As [`in_order`](Self::in_order), of items that may fail. Under
+    /// [`Collect`](OnError::Collect) an item that failed is skipped; else it is where the
+    /// deliveries end.
+    ///
+    /// # Errors
+    /// As [`in_order`](Self::in_order), and that of an item.
+    ///
+    /// # Panics
+    /// As [`in_order`](Self::in_order).
+    ///
+    /// # Cancel safety
+    /// As [`for_each`](Self::for_each).
+    ///
+    /// ```
+    /// use gondola::{batch, block_on};
+    ///
+    /// let mut numbers = Vec::new();
+    /// let parse = async |text: &str| text.parse::<u8>();
+    /// let run = batch(["1", "2", "x", "3"]).limit(1).try_in_order(8, parse, |n| numbers.push(n));
+    /// assert_eq!(block_on(run).unwrap_err().index(), Some(2));
+    /// assert_eq!(numbers, [1, 2]);
+    /// ```
+    pub fn try_in_order<F, Fut, G, O, E>(
+        self,
+        window: usize,
+        f: F,
+        deliver: G,
+    ) -> Run<I, F, Fut, InOrder<O, G, E>>
+    where
+        K: sealed::Limits,
+        F: FnMut(I::Item) -> Fut,
+        Fut: Future<Output = Result<O, E>>,
+        G: FnMut(O),
+    {
+        Run::new(self.plan(), f, InOrder::new(window, deliver))
     }
 
     fn plan(self) -> Plan<I>

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Stopped,
     /// The limit was 0. Nothing was pulled.
     ZeroLimit,
+    /// The window was 0. Nothing was pulled.
+    ZeroWindow,
     /// The limit was larger than a ring can be. Nothing was pulled.
     LimitTooLarge {
         /// The largest ring: 2^20 slots.
@@ -285,6 +287,7 @@ impl Told {
     fn fmt(self, f: &mut fmt::Formatter<'_>, mut cause: Option<&Dyn>) -> fmt::Result {
         match (self.kind, self.index) {
             (ErrorKind::ZeroLimit, _) => return f.write_str("the limit of the batch is zero"),
+            (ErrorKind::ZeroWindow, _) => return f.write_str("the window of the batch is zero"),
             (ErrorKind::LimitTooLarge { max }, _) => {
                 return write!(f, "the limit of the batch is above {max}");
             }
@@ -353,7 +356,7 @@ impl<I, E: Into<BoxedSend>, P> From<Box<BatchError<I, E, P>>> for io::Error {
         let failure = record.into_failure::<BoxedSend>();
         let kind = match (failure.told.kind, failure.cause()) {
             (ErrorKind::Item, Some(cause)) => cause.downcast_ref().map(io::Error::kind),
-            (ErrorKind::ZeroLimit | ErrorKind::LimitTooLarge { .. }, _) => {
+            (ErrorKind::ZeroLimit | ErrorKind::ZeroWindow | ErrorKind::LimitTooLarge { .. }, _) => {
                 Some(io::ErrorKind::InvalidInput)
             }
             _ => None,

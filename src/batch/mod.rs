@@ -67,4 +67,4 @@ pub use source::{Growing, Source};
 pub use stop_when::StopWhen;
 #[cfg(feature = "stream")]
 pub use stream::{Streamed, stream};
-pub use verbs::{ForEach, Map, Verb};
+pub use verbs::{ForEach, InOrder, Map, Verb};

@@ -153,7 +153,7 @@ where
         let stage = &mut self.get_mut().stage;
         if matches!(stage, Stage::Ready(..)) {
             if let Stage::Ready(plan, f, verb) = mem::replace(stage, Stage::Done) {
-                match plan.slots() {
+                match verb.fault().map_or_else(|| plan.slots(), Err) {
                     Ok(slots) => *stage = Stage::Turning(Turning::new(slots, plan, f, verb)),
                     Err(kind) => {
                         let (mut feed, books) = plan.open(f, verb);
@@ -234,7 +234,9 @@ where
                 return Poll::Ready(());
             }
             let feed = &self.feed;
-            let waits = I::MAY_GROW && feed.dry || feed.is_held_back(slots.taken());
+            let waits = I::MAY_GROW && feed.dry
+                || feed.is_held_back(slots.taken())
+                || !self.books.lets_begin(feed.pulled);
             if wakes.any_ready() || !feed.closed && slots.any_vacant() && !waits {
                 // One more turn, if there is a step left for each item in flight, and as many as a
                 // turn has ever taken in which items did steps of their own.
@@ -307,7 +309,11 @@ where
         }
         // A failure may become visible meanwhile, by a wake from another thread. Then a new turn looks
         // at it before anything else is pulled.
-        while feed.may_begin(slots) && polls < most && !wakes.any_remote() {
+        while feed.may_begin(slots)
+            && polls < most
+            && books.lets_begin(feed.pulled)
+            && !wakes.any_remote()
+        {
             Account::lend(share);
             if I::WAKES && feed.dry {
                 break;

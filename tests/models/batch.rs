@@ -5,7 +5,7 @@
 //! points of cancellation; then larger ones at random.
 
 use crate::support::cases::{Choices, digest, quietly, run};
-use gondola::batch::{Map, Run, Source};
+use gondola::batch::{Run, Source, Verb};
 use gondola::{CancellationToken, ErrorKind, OnError, Stop, batch};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -52,6 +52,8 @@ struct Case {
     stops: Vec<(usize, Stop)>,
     /// Of a growing source: each item is there once items have been polled so often.
     grows: Option<Vec<usize>>,
+    /// Outputs are delivered in order, through a window.
+    window: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,7 @@ enum Event {
     /// The source has nothing: any more, or as yet.
     End,
     Start(usize),
+    Deliver(usize),
     Poll(usize),
     Drop(usize),
 }
@@ -79,7 +82,7 @@ enum Outcome {
 
 /// The model: turn by turn, with nothing but vectors.
 fn model(case: &Case) -> (Vec<Event>, Outcome) {
-    let Case { items, k, on_error, canceller, outside, stops, grows } = case;
+    let Case { items, k, on_error, canceller, outside, stops, grows, window } = case;
     let mut events = Vec::new();
     // A growing source has no length.
     let slot_count = if grows.is_some() { *k } else { *k.min(&items.len().max(1)) };
@@ -90,6 +93,9 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
     let (mut pulled, mut exhausted) = (0, false);
     let (mut errors, mut cut_off) = (Vec::new(), Vec::new());
     let mut outputs: Vec<Option<usize>> = Vec::new();
+    // What has come, in a window: an output, or a failure that is skipped. And what was delivered.
+    let (mut came, mut delivered) = (vec![None; items.len()], 0);
+    let horizon = |delivered: usize| window.map_or(usize::MAX, |window| delivered + window);
     let mut stopped: Option<ErrorKind> = None;
     let mut cuts = false;
     let mut left = STEPS;
@@ -134,6 +140,9 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                     let all = polls + slots.len();
                     let most = *most.get_or_insert(if all > left { scarce } else { all });
                     if stopped.is_some() || exhausted || polls == most {
+                        break;
+                    }
+                    if pulled >= horizon(delivered) {
                         break;
                     }
                     let Some(&slot) = vacant.last() else { break };
@@ -183,12 +192,22 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
             if items[item].end == End::Good {
                 outputs.resize(outputs.len().max(item + 1), None);
                 outputs[item] = Some(item);
+                came[item] = Some(true);
             } else {
                 errors.push(item);
                 if let OnError::Stop(how) = *on_error {
                     cuts |= how == Stop::Cancel;
                     stopped.get_or_insert(ErrorKind::Item);
+                } else {
+                    came[item] = Some(false);
                 }
+            }
+            while let Some(&Some(is_output)) = came.get(delivered).filter(|_| window.is_some()) {
+                if is_output {
+                    events.push(Event::Deliver(delivered));
+                    outputs[delivered] = None;
+                }
+                delivered += 1;
             }
         }
         if cuts {
@@ -203,11 +222,16 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
         if slots.iter().all(Option::is_none) && (exhausted || stopped.is_some()) {
             cut_off.sort_unstable();
             let outcome = match stopped {
+                None if errors.is_empty() && window.is_some() => Outcome::Whole(vec![]),
                 None if errors.is_empty() => {
                     Outcome::Whole(outputs.into_iter().flatten().collect())
                 }
                 kind => {
                     let kind = kind.unwrap_or(ErrorKind::Item);
+                    if window.is_some() {
+                        // With their indices, not by them.
+                        outputs.retain(Option::is_some);
+                    }
                     Outcome::Partial { kind, errors, cut_off, outputs, pulled }
                 }
             };
@@ -216,7 +240,8 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
         // One more turn in this poll, if there is somebody to poll and it can be paid for; else a new
         // poll.
         left = left.saturating_sub(polls);
-        let may_begin = !(exhausted || stopped.is_some() || dry || vacant.is_empty());
+        let open = !(exhausted || stopped.is_some() || dry || vacant.is_empty());
+        let may_begin = open && pulled < horizon(delivered);
         let rests = ready.is_empty() && !may_begin;
         if rests || left < slots.iter().flatten().count().max(1) {
             left = STEPS;
@@ -319,23 +344,37 @@ fn real(case: &Case) -> (Vec<Event>, Outcome) {
     };
     let outcome = quietly(|| {
         let run = batch(source).limit(case.k).on_error(case.on_error).cancel_on(&token);
-        match case.grows {
-            Some(_) => drive(case, &world, run.growing().try_map(make)),
-            None => drive(case, &world, run.try_map(make)),
+        let deliver = |index| world.log(Event::Deliver(index));
+        match (&case.grows, case.window) {
+            (Some(_), None) => drive(case, &world, run.growing().try_map(make), |all| all),
+            (None, None) => drive(case, &world, run.try_map(make), |all| all),
+            (Some(_), Some(window)) => {
+                drive(case, &world, run.growing().try_in_order(window, make, deliver), held)
+            }
+            (None, Some(window)) => {
+                drive(case, &world, run.try_in_order(window, make, deliver), held)
+            }
         }
     });
     (world.events.into_inner(), outcome.unwrap_or(Outcome::Panicked))
 }
 
+fn held(held: Vec<(usize, usize)>) -> Vec<Option<usize>> {
+    assert!(held.iter().all(|(index, output)| index == output));
+    held.into_iter().map(|(index, _)| Some(index)).collect()
+}
+
 /// Polls a run to its end.
-fn drive<'a, I, F>(
+fn drive<'a, I, F, V>(
     case: &Case,
     world: &World,
-    mut run: Run<I, F, Item<'a>, Map<usize, usize>>,
+    mut run: Run<I, F, Item<'a>, V>,
+    partial: impl Fn(V::Partial) -> Vec<Option<usize>>,
 ) -> Outcome
 where
     I: Source,
     F: FnMut(I::Item) -> Item<'a>,
+    V: Verb<Result<usize, usize>, Error = usize, Whole: Outputs>,
 {
     for poll in 0.. {
         for &(_, how) in case.stops.iter().filter(|(at, _)| *at == poll) {
@@ -346,19 +385,36 @@ where
         }
         match Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => {}
-            Poll::Ready(Ok(outputs)) => return Outcome::Whole(outputs),
+            Poll::Ready(Ok(whole)) => return Outcome::Whole(whole.outputs()),
             Poll::Ready(Err(record)) => {
                 return Outcome::Partial {
                     kind: record.kind,
                     errors: record.errors.iter().map(|error| error.index).collect(),
                     cut_off: record.cut_off,
-                    outputs: record.partial,
+                    outputs: partial(record.partial),
                     pulled: record.pulled,
                 };
             }
         }
     }
     unreachable!("it ends")
+}
+
+/// What a whole batch returns.
+trait Outputs {
+    fn outputs(self) -> Vec<usize>;
+}
+
+impl Outputs for Vec<usize> {
+    fn outputs(self) -> Vec<usize> {
+        self
+    }
+}
+
+impl Outputs for () {
+    fn outputs(self) -> Vec<usize> {
+        vec![]
+    }
 }
 
 struct Known<I>(I, usize);
@@ -414,8 +470,9 @@ fn every_small_case() {
                     for &canceller in &cancellers {
                         cases += 1;
                         let (items, stops, grows) = (items.clone(), Vec::new(), None);
-                        let outside = false;
-                        let case = Case { items, k, on_error, canceller, outside, stops, grows };
+                        let (outside, window) = (false, None);
+                        let case =
+                            Case { items, k, on_error, canceller, outside, stops, grows, window };
                         check(&case);
                     }
                 }
@@ -462,6 +519,7 @@ fn every_small_case_with_a_stop_or_a_source_that_grows() {
                                 outside: true,
                                 stops: stops.clone(),
                                 grows: grows.clone(),
+                                window: [None, Some(1), Some(2), Some(3)][cases as usize % 4],
                             });
                         }
                     }
@@ -512,7 +570,8 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
             })
             .collect()
     });
-    check(&Case { items, k, on_error, canceller, outside, stops, grows })
+    let window = choices.percent(30).then(|| 1 + choices.index(2 * most));
+    check(&Case { items, k, on_error, canceller, outside, stops, grows, window })
 }
 
 #[test]
