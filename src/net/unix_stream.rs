@@ -128,8 +128,8 @@ impl UnixStream {
     }
 
     pub(super) fn new(io: Watched<mio::net::UnixStream>) -> Self {
-        // A read ends behind bytes that came with a descriptor, and where the sender's credentials
-        // change: there may be more, of which no event tells any more.
+        // A read ends behind bytes that came with a descriptor, and with SO_PASSCRED where the sender
+        // changes: there may be more, of which no event tells any more.
         io.distrust_short();
         Self { io }
     }
