@@ -67,7 +67,8 @@ struct Watch {
     /// The first waiter of each direction. The others, which are rare, stand in `more`.
     waiters: [Option<Waiter>; 2],
     more: Vec<(Direction, Waiter)>,
-    /// Read-closed, HUP, ERR or urgent data was seen: no short transfer clears readiness any more.
+    /// Read-closed, HUP, ERR or urgent data was seen, or [`Reactor::distrust_short`] called: no
+    /// short transfer clears readiness any more.
     ending: bool,
 }
 
@@ -209,12 +210,19 @@ impl Reactor {
 
     /// After a transfer that filled less than the buffer: on a stream, on epoll, the kernel has no
     /// more, so the call that would only say `WouldBlock` is spared. Not near the stream's end:
-    /// data and FIN may share one edge, and the FIN must not be lost. Nor after urgent data.
+    /// data and FIN may share one edge, and the FIN must not be lost. Nor after urgent data, nor
+    /// where it is [distrusted](Self::distrust_short).
     pub(crate) fn clear_ready_if_short(&self, token: Token, direction: Direction) {
         if cfg!(any(target_os = "linux", target_os = "android")) {
             let watch = &mut self.watches.borrow_mut()[index(token)];
             watch.ready[direction as usize] &= watch.ending;
         }
+    }
+
+    /// A short transfer says nothing here, and will not clear readiness.
+    #[cfg(unix)]
+    pub(crate) fn distrust_short(&self, token: Token) {
+        self.watches.borrow_mut()[index(token)].ending = true;
     }
 
     /// Names an operation that has to wait; never reused.

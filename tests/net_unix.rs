@@ -120,6 +120,48 @@ fn abstract_names_leave_nothing_behind() {
     });
 }
 
+/// Sends bytes together with a descriptor.
+#[cfg(target_os = "linux")]
+fn send_with_descriptor(socket: &impl std::os::fd::AsFd, bytes: &[u8]) {
+    use std::os::fd::AsRawFd;
+
+    let fd = socket.as_fd().as_raw_fd();
+    let mut bytes =
+        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut control = [0_u64; 8]; // more than it takes, and aligned
+    // SAFETY: a message of which all parts are alive for the call; `control` holds the one header
+    // and the one descriptor that `msg_controllen` names.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        (message.msg_iov, message.msg_iovlen) = (&raw mut bytes, 1);
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(size_of_val(&fd) as u32) as _;
+        let header = libc::CMSG_FIRSTHDR(&message);
+        ((*header).cmsg_level, (*header).cmsg_type) = (libc::SOL_SOCKET, libc::SCM_RIGHTS);
+        (*header).cmsg_len = libc::CMSG_LEN(size_of_val(&fd) as u32) as _;
+        libc::CMSG_DATA(header).cast::<libc::c_int>().write_unaligned(fd);
+        libc::sendmsg(fd, &message, 0)
+    };
+    assert_eq!(sent, bytes.iov_len as isize);
+}
+
+/// A read ends behind bytes that came with a descriptor, though there are more, of which no event
+/// tells any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_that_a_descriptor_cut_short_does_not_hide_what_follows() {
+    run(async {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let mut buffer = [0; 64];
+        assert!(poll!(pin!(near.read(&mut buffer))).is_pending());
+        send_with_descriptor(&far, b"first");
+        assert_eq!(far.try_write(b"second").unwrap(), 6);
+        assert_eq!(near.read(&mut buffer).await.unwrap(), 5);
+        assert_eq!(near.read(&mut buffer).await.unwrap(), 6);
+        assert_eq!(&buffer[..6], b"second");
+    });
+}
+
 /// The system refuses at once, and tells nobody when there is room.
 #[test]
 fn connects_wait_while_the_queue_is_full() {

@@ -128,6 +128,9 @@ impl UnixStream {
     }
 
     pub(super) fn new(io: Watched<mio::net::UnixStream>) -> Self {
+        // A read ends behind bytes that came with a descriptor, and with SO_PASSCRED where the sender
+        // changes: there may be more, of which no event tells any more.
+        io.distrust_short();
         Self { io }
     }
 

@@ -146,6 +146,12 @@ impl<S: Source> Watched<S> {
         self.reactor.set_ready(self.token, direction, true);
     }
 
+    /// From now on, a short transfer says nothing.
+    #[cfg(unix)]
+    pub(super) fn distrust_short(&self) {
+        self.reactor.distrust_short(self.token);
+    }
+
     /// Notes a transfer on a stream socket: a short one says that the kernel has no more.
     pub(super) fn transferred(&self, direction: Direction, done: usize, wanted: usize) {
         if 0 < done && done < wanted {

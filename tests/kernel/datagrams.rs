@@ -10,7 +10,9 @@ use gondola::{Runtime, try_spawn};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::FromRawFd;
+use std::os::unix::net as unix;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ enum Step {
     /// With an address.
     Named(usize),
     Peek(usize),
+    PeekNamed(usize),
     Try(usize),
     /// `readable` or `writable`, then a try.
     Ready(usize),
@@ -43,10 +46,11 @@ fn script(choices: &mut Choices<'_>, direction: usize, first: bool) -> Script {
     let steps = (0..choices.below(10))
         .map(|_| {
             let size = choices.below(most) as usize;
-            let step = match choices.below(12) {
+            let step = match choices.below(13) {
                 0..4 => Step::Plain(size),
                 4..6 => Step::Named(size),
                 6 => Step::Peek(size),
+                12 => Step::PeekNamed(size),
                 7 | 8 => Step::Try(size),
                 9 | 10 => Step::Ready(size),
                 _ => Step::Pause(choices.below(2_000)),
@@ -75,7 +79,7 @@ impl Socket {
                     UdpSocket::from_std(std::net::UdpSocket::from_raw_fd(fd_of(at))).unwrap(),
                 ),
                 _ => {
-                    let std = std::os::unix::net::UnixDatagram::from_raw_fd(fd_of(at));
+                    let std = unix::UnixDatagram::from_raw_fd(fd_of(at));
                     Self::Unix(UnixDatagram::from_std(std).unwrap())
                 }
             }
@@ -83,22 +87,31 @@ impl Socket {
     }
 
     async fn read(&self, step: Step, polls: bool, buffer: &mut [u8]) -> io::Result<usize> {
+        let of_peer = |(count, from): (usize, SocketAddr)| {
+            assert_eq!(from, PEER.into());
+            count
+        };
+        let of_nobody = |(count, from): (usize, unix::SocketAddr)| {
+            assert!(from.is_unnamed());
+            count
+        };
         match (step, self) {
-            (Step::Named(_), Self::Udp(socket)) => socket.recv_from(buffer).await.map(|got| got.0),
-            (Step::Named(_), Self::Unix(socket)) => socket.recv_from(buffer).await.map(|got| got.0),
+            (Step::Named(_), Self::Udp(socket)) => socket.recv_from(buffer).await.map(of_peer),
+            (Step::Named(_), Self::Unix(socket)) => socket.recv_from(buffer).await.map(of_nobody),
             (Step::Peek(_), Self::Udp(socket)) => socket.peek(buffer).await,
+            (Step::PeekNamed(_), Self::Udp(socket)) => socket.peek_from(buffer).await.map(of_peer),
             (Step::Ready(_), Self::Udp(socket)) => {
                 socket.readable().await?;
-                socket.try_recv_from(buffer).map(|got| got.0)
+                socket.try_recv_from(buffer).map(of_peer)
             }
             (Step::Ready(_), Self::Unix(socket)) => {
                 socket.readable().await?;
                 socket.try_recv(buffer)
             }
-            (Step::Try(_), Self::Udp(socket)) => socket.try_recv_from(buffer).map(|got| got.0),
+            (Step::Try(_), Self::Udp(socket)) => socket.try_recv_from(buffer).map(of_peer),
             (Step::Try(_), Self::Unix(socket)) => socket.try_recv(buffer),
             (_, Self::Udp(socket)) if polls => {
-                poll_fn(|cx| socket.poll_recv_from(cx, buffer)).await.map(|got| got.0)
+                poll_fn(|cx| socket.poll_recv_from(cx, buffer)).await.map(of_peer)
             }
             (_, Self::Unix(socket)) if polls => poll_fn(|cx| socket.poll_recv(cx, buffer)).await,
             (_, Self::Udp(socket)) => socket.recv(buffer).await,
@@ -145,6 +158,7 @@ async fn work(at: usize, socket: Rc<Socket>, script: Script, log: Log) {
         let (Step::Plain(size)
         | Step::Named(size)
         | Step::Peek(size)
+        | Step::PeekNamed(size)
         | Step::Try(size)
         | Step::Ready(size)) = step
         else {
@@ -178,14 +192,16 @@ async fn work(at: usize, socket: Rc<Socket>, script: Script, log: Log) {
         };
         let name = match (direction, step, &*socket) {
             (WRITE, ..) => "send",
-            (_, Step::Peek(_), Socket::Udp(_)) => "peek",
+            (_, Step::Peek(_) | Step::PeekNamed(_), Socket::Udp(_)) => "peek",
             _ => "recv",
         };
         match result {
             None => {}
-            // Somebody else was faster, or there was nothing to begin with.
+            // There was nothing, as far as events have told.
             Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {
-                assert!(matches!(step, Step::Try(_) | Step::Ready(_)), "{step:?}: {error}");
+                assert!(matches!(step, Step::Try(_)), "{step:?}: {error}");
+                let forgotten = kernel(|kernel| kernel.is_forgotten(at, direction));
+                assert!(!forgotten, "it would not have blocked");
             }
             Some(Err(error)) => {
                 let code = error.raw_os_error().expect("the kernel's");
@@ -217,8 +233,9 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
         for _ in 0..choices.below(30) {
             let event = match choices.below(26) {
                 0..11 => Event::Datagram(choices.below(60) as usize),
-                11..17 => Event::Drain(1 + choices.below(3) as usize),
-                17 | 18 if kind == Kind::Udp => Event::Unreachable,
+                11..16 => Event::Drain(1 + choices.below(3) as usize),
+                16 => Event::Shortage,
+                17 | 18 => Event::Unreachable,
                 19 | 20 => Event::Interrupted,
                 21 | 22 => Event::Spurious,
                 23 => Event::Stopped(choices.below(horizon) * 1_000),

@@ -32,7 +32,8 @@ const RDHUP: u32 = EPOLLRDHUP as u32;
 pub enum Event {
     /// The peer's bytes arrive.
     Data(usize),
-    /// An urgent byte arrives: reads stop short of where it stood.
+    /// An urgent byte arrives: reads stop short of where it stood. On a Unix stream it is a
+    /// descriptor that came with the last bytes: a read ends behind them, and no event tells why.
     Urgent,
     /// The peer has no more to say.
     Fin,
@@ -50,8 +51,11 @@ pub enum Event {
     ConnectedToItself,
     /// A datagram of so many bytes arrives.
     Datagram(usize),
-    /// A datagram that was sent earlier found nobody.
+    /// A datagram that was sent earlier found nobody; or the peer, a Unix socket, has turned to
+    /// another.
     Unreachable,
+    /// There is no memory for the next datagram that is sent, of which no event tells.
+    Shortage,
     /// A connection stands in the listener's queue.
     Arrival,
     /// The next connection in the listener's queue was given up by its peer.
@@ -80,8 +84,15 @@ pub enum Kind {
     /// `accept4` gives it out, after its arrival.
     Arriving,
     Listener,
+    UnixStream,
     Udp,
     UnixDatagram,
+}
+
+impl Kind {
+    fn is_of_datagrams(self) -> bool {
+        matches!(self, Self::Udp | Self::UnixDatagram)
+    }
 }
 
 #[derive(Debug)]
@@ -104,6 +115,7 @@ pub struct Socket {
     pub reset: bool,
     error: c_int,
     interrupted: bool,
+    short_of_memory: bool,
     outgoing: usize,
     pub accepted: usize,
     crowded: bool,
@@ -230,6 +242,7 @@ impl Kernel {
             reset: false,
             error: 0,
             interrupted: false,
+            short_of_memory: false,
             outgoing: 0,
             accepted: 0,
             crowded: false,
@@ -299,6 +312,7 @@ impl Kernel {
         let socket = &mut self.sockets[at];
         match event {
             Event::Interrupted => socket.interrupted = true,
+            Event::Shortage => socket.short_of_memory = true,
             Event::Spurious => socket.raise(now, IN | OUT),
             Event::Connected | Event::Refused | Event::ConnectedToItself
                 if socket.kind == Kind::Connecting =>
@@ -327,7 +341,10 @@ impl Kernel {
                 socket.raise(now, 0);
             }
             Event::Unreachable => {
-                socket.error = libc::ECONNREFUSED;
+                socket.error = match socket.kind {
+                    Kind::Udp => libc::ECONNREFUSED,
+                    _ => libc::ECONNRESET,
+                };
                 socket.raise(now, 0);
             }
             Event::Urgent if !socket.fin => {
@@ -482,8 +499,7 @@ impl Kernel {
         match socket.kind {
             Kind::Listener => socket.readable() && self.has_descriptors(),
             _ if direction == READ => socket.readable(),
-            Kind::Udp | Kind::UnixDatagram if socket.error != 0 => true,
-            _ => socket.writable() && socket.is_roomy(),
+            _ => socket.writable() && (socket.is_roomy() || socket.is_failing()),
         }
     }
 
@@ -507,15 +523,20 @@ impl Kernel {
         due && self.is_possible(at, direction) && !self.may_pause()
     }
 
-    /// A call on a socket begins: what is wrong with it?
-    fn begin(&mut self, at: usize, direction: usize) -> Result<&mut Socket, c_int> {
+    /// A call on a socket begins: may it be made?
+    fn admit(&mut self, at: usize) -> Result<&mut Socket, c_int> {
         self.enter();
         let (open, nonblocking) = (self.sockets[at].open, self.sockets[at].nonblocking);
         if !open || !nonblocking {
             self.fault(format!("socket {at} used closed or blocking"));
             return Err(libc::EBADF);
         }
-        let socket = &mut self.sockets[at];
+        Ok(&mut self.sockets[at])
+    }
+
+    /// A call that transfers, or asks for an event if it can't: what is wrong with it?
+    fn begin(&mut self, at: usize, direction: usize) -> Result<&mut Socket, c_int> {
+        let socket = self.admit(at)?;
         socket.calls[direction] += 1;
         if socket.blocked[direction] {
             let fault = format!("socket {at} was tried without an event: {socket:?}");
@@ -527,9 +548,7 @@ impl Kernel {
         }
         let possible = if direction == READ { socket.readable() } else { socket.writable() };
         if !possible {
-            socket.would_block[direction] += 1;
-            socket.crowded |= direction == WRITE;
-            socket.blocked[direction] = true;
+            socket.block(direction);
             return Err(libc::EWOULDBLOCK);
         }
         Ok(&mut self.sockets[at])
@@ -538,6 +557,11 @@ impl Kernel {
     /// Whether the socket is ready, for a caller who will wait for an event if it is not.
     fn look(&mut self, at: usize, direction: usize) -> Result<usize, c_int> {
         match self.begin(at, direction) {
+            // A send would get somewhere, but as with events, that is too little to be told.
+            Ok(socket) if direction == WRITE && !socket.is_roomy() && !socket.is_failing() => {
+                socket.block(WRITE);
+                Ok(0)
+            }
             Ok(_) => Ok(1),
             Err(libc::EWOULDBLOCK) => Ok(0),
             Err(error) => Err(error),
@@ -571,17 +595,19 @@ impl Kernel {
 
     /// `by_name`: of a Unix socket without a peer, whose events say nothing of a full queue.
     fn send_datagram(&mut self, at: usize, buffer: &[u8], by_name: bool) -> Result<usize, c_int> {
+        let socket = if by_name { self.admit(at)? } else { self.begin(at, WRITE)? };
         if by_name {
-            self.enter();
-            let socket = &mut self.sockets[at];
-            if socket.outgoing >= socket.capacity && !socket.reset {
+            if std::mem::take(&mut socket.interrupted) {
+                return Err(libc::EINTR);
+            }
+            if !socket.writable() {
                 socket.found_full += 1;
                 return Err(libc::EWOULDBLOCK);
             }
         }
-        let socket = if by_name { &mut self.sockets[at] } else { self.begin(at, WRITE)? };
         let result = match std::mem::take(&mut socket.error) {
             0 if socket.reset => Err(libc::ENETDOWN),
+            0 if std::mem::take(&mut socket.short_of_memory) => Err(libc::ENOBUFS),
             0 => {
                 socket.outgoing += 1;
                 Ok(buffer.to_vec())
@@ -626,6 +652,10 @@ impl Kernel {
             self.fault("a send that may raise SIGPIPE".into());
         }
         let socket = self.begin(at, WRITE)?;
+        if socket.kind == Kind::UnixStream && (socket.reset || socket.shut) {
+            // The error is left to a read.
+            return Err(libc::EPIPE);
+        }
         if socket.reset || socket.shut {
             return Err(match std::mem::take(&mut socket.error) {
                 0 => libc::EPIPE,
@@ -657,29 +687,47 @@ impl Socket {
         self.edge = Some((at, before | extra));
     }
 
-    fn readable(&self) -> bool {
+    /// A call would have blocked; its caller waits for an event.
+    fn block(&mut self, direction: usize) {
+        self.would_block[direction] += 1;
+        self.crowded |= direction == WRITE;
+        self.blocked[direction] = true;
+    }
+
+    /// Whether any call on a socket of datagrams fails next, though nothing has ended.
+    fn is_failing(&self) -> bool {
+        self.kind.is_of_datagrams() && self.error != 0
+    }
+
+    fn has_input(&self) -> bool {
         match self.kind {
             Kind::Listener => !self.backlog.is_empty() || self.reset,
-            Kind::Udp | Kind::UnixDatagram => {
-                !self.datagrams.is_empty() || self.error != 0 || self.reset
-            }
+            Kind::Udp | Kind::UnixDatagram => !self.datagrams.is_empty() || self.reset,
             _ => !self.incoming.is_empty() || self.fin || self.reset,
         }
+    }
+
+    fn readable(&self) -> bool {
+        self.has_input() || self.is_failing()
     }
 
     fn writable(&self) -> bool {
         match self.kind {
             Kind::Listener => false,
             Kind::Connecting => self.reset,
-            Kind::Udp | Kind::UnixDatagram if self.error != 0 => true,
-            _ => self.outgoing < self.capacity || self.reset || self.shut,
+            _ => self.outgoing < self.capacity || self.reset || self.shut || self.is_failing(),
         }
     }
 
     /// Linux tells of room once there is a good piece of it; a send gets even the last byte.
     fn is_roomy(&self) -> bool {
         let free = self.capacity.saturating_sub(self.outgoing);
-        self.reset || self.shut || free * 3 >= self.capacity
+        let enough = match self.kind {
+            Kind::UnixStream | Kind::UnixDatagram => free * 4 >= self.capacity * 3,
+            Kind::Udp => free * 2 >= self.capacity,
+            _ => free * 3 >= self.capacity,
+        };
+        self.reset || self.shut || enough
     }
 
     /// What an event tells: what is so, and was asked for.
@@ -691,9 +739,10 @@ impl Socket {
     fn state(&self) -> u32 {
         let mut mask = 0;
         for (on, bits) in [
-            (self.readable(), IN),
+            // An error of datagrams is told by ERR alone.
+            (self.has_input(), IN),
             (self.writable() && self.is_roomy(), OUT),
-            (self.mark.is_some(), PRI),
+            (self.mark.is_some() && self.kind != Kind::UnixStream, PRI),
             (self.fin || self.reset, RDHUP | IN),
             ((self.fin && self.shut) || self.reset, HUP),
             (self.error != 0, ERR),
@@ -867,7 +916,7 @@ extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: usize, flags: c_int) 
         let buffer = unsafe { std::slice::from_raw_parts_mut(buffer.cast(), length) };
         let peek = flags & libc::MSG_PEEK != 0;
         match kernel.sockets[at].kind {
-            Kind::Udp | Kind::UnixDatagram => kernel.receive_datagram(at, buffer, peek),
+            kind if kind.is_of_datagrams() => kernel.receive_datagram(at, buffer, peek),
             _ => kernel.receive(at, &mut [buffer], peek),
         }
     });
@@ -896,7 +945,7 @@ extern "C" fn send(fd: c_int, buffer: *const c_void, length: usize, flags: c_int
         // SAFETY: the caller's buffer.
         let buffer = unsafe { std::slice::from_raw_parts(buffer.cast(), length) };
         match kernel.sockets[at].kind {
-            Kind::Udp | Kind::UnixDatagram => kernel.send_datagram(at, buffer, false),
+            kind if kind.is_of_datagrams() => kernel.send_datagram(at, buffer, false),
             _ => kernel.send(at, &[buffer], flags),
         }
     });
@@ -904,13 +953,17 @@ extern "C" fn send(fd: c_int, buffer: *const c_void, length: usize, flags: c_int
     answer.unwrap_or_else(|| real!(SYS_sendto, fd, buffer, length, flags, none, 0)) as isize
 }
 
-/// std's `UnixDatagram::send`: datagrams raise no SIGPIPE.
+/// std's `UnixDatagram::send`, and `UnixStream`'s as well until it named a flag. Datagrams raise no
+/// SIGPIPE, and Rust's runtime ignores it.
 #[unsafe(no_mangle)]
 extern "C" fn write(fd: c_int, buffer: *const c_void, length: usize) -> isize {
     let answer = answer(fd, |kernel, at| {
         // SAFETY: the caller's buffer.
         let buffer = unsafe { std::slice::from_raw_parts(buffer.cast(), length) };
-        kernel.send_datagram(at, buffer, false)
+        match kernel.sockets[at].kind {
+            Kind::UnixStream => kernel.send(at, &[buffer], libc::MSG_NOSIGNAL),
+            _ => kernel.send_datagram(at, buffer, false),
+        }
     });
     answer.unwrap_or_else(|| real!(SYS_write, fd, buffer, length)) as isize
 }
@@ -1050,6 +1103,7 @@ fn write_address(address: *mut libc::sockaddr, length: *mut libc::socklen_t, por
         let place = address.cast::<libc::sockaddr_in>();
         *place = std::mem::zeroed();
         (*place).sin_family = libc::AF_INET as _;
+        (*place).sin_addr.s_addr = u32::from(std::net::Ipv4Addr::LOCALHOST).to_be();
         (*place).sin_port = port.to_be();
         *length = size_of::<libc::sockaddr_in>() as _;
     }

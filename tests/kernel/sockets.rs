@@ -6,7 +6,7 @@ use crate::simulated::{
 };
 use crate::support::cases::{Choices, digest, run};
 use futures::FutureExt;
-use gondola::net::{OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream};
+use gondola::net::{self, TcpListener, TcpStream, UnixStream, unix};
 use gondola::time::{sleep, timeout};
 use gondola::{JoinHandle, Runtime, try_spawn};
 use std::cell::RefCell;
@@ -25,6 +25,8 @@ enum Step {
     Peek(usize),
     /// By a poll method.
     Polled(usize),
+    /// Without waiting.
+    Try(usize),
     /// `readable` or `writable`, then a try. Never of nothing.
     Ready(usize),
     Pause(u64),
@@ -44,9 +46,10 @@ fn script(choices: &mut Choices<'_>) -> Script {
     let steps = (0..choices.below(8))
         .map(|_| {
             let size = choices.below(most) as usize;
-            let step = match choices.below(14) {
+            let step = match choices.below(16) {
                 10 | 11 => Step::Polled(size),
                 12 | 13 => Step::Ready(size + 1),
+                14 | 15 => Step::Try(size),
                 0..5 => Step::Plain(size),
                 5 => Step::Vectored(size, choices.below(most) as usize),
                 6 => Step::Whole(size),
@@ -57,7 +60,11 @@ fn script(choices: &mut Choices<'_>) -> Script {
             let patience = choices.percent(impatience).then(|| choices.below(300));
             let empty = matches!(
                 step,
-                Step::Plain(0) | Step::Peek(0) | Step::Polled(0) | Step::Vectored(0, 0)
+                Step::Plain(0)
+                    | Step::Peek(0)
+                    | Step::Polled(0)
+                    | Step::Try(0)
+                    | Step::Vectored(0, 0)
             );
             (step, if empty { Some(0) } else { patience })
         })
@@ -111,10 +118,40 @@ pub(crate) async fn patiently<T>(
     result
 }
 
+/// A half of a stream, of either kind: they have the same methods, but no trait.
+enum Half<T, U> {
+    Tcp(T),
+    Unix(U),
+}
+
+type ReadHalf = Half<net::OwnedReadHalf, unix::OwnedReadHalf>;
+type WriteHalf = Half<net::OwnedWriteHalf, unix::OwnedWriteHalf>;
+
+macro_rules! with {
+    ($half:ident => $call:expr) => {
+        match &mut $half {
+            Half::Tcp($half) => $call,
+            Half::Unix($half) => $call,
+        }
+    };
+}
+
+/// A try that would have blocked comes to nothing, but only if no event has told of more.
+fn tried<T>((socket, direction): (usize, usize), result: io::Result<T>) -> Option<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let forgotten = kernel(|kernel| kernel.is_forgotten(socket, direction));
+            assert!(!forgotten, "it would not have blocked");
+            None
+        }
+        result => Some(result),
+    }
+}
+
 /// The traces of all tasks, in one.
 type Log = Rc<RefCell<Vec<String>>>;
 
-async fn reader(socket: usize, mut half: OwnedReadHalf, script: Script, log: Log) {
+async fn reader(socket: usize, mut half: ReadHalf, script: Script, log: Log) {
     let at = (socket, READ);
     let mut got = 0;
     let steps = script.steps.into_iter().map(Some);
@@ -124,30 +161,36 @@ async fn reader(socket: usize, mut half: OwnedReadHalf, script: Script, log: Log
         let mut buffer = [0; 200];
         let (result, asked) = match step {
             Step::Plain(size) => {
-                (patiently(at, patience, half.read(&mut buffer[..size])).await, size)
+                let buffer = &mut buffer[..size];
+                (with!(half => patiently(at, patience, half.read(buffer)).await), size)
             }
             Step::Peek(size) => {
+                let Half::Tcp(half) = &mut half else { continue };
                 (patiently(at, patience, half.peek(&mut buffer[..size])).await, size)
             }
             Step::Polled(size) => {
-                let polled = poll_fn(|cx| half.poll_read(cx, &mut buffer[..size]));
+                let polled = poll_fn(|cx| with!(half => half.poll_read(cx, &mut buffer[..size])));
                 (patiently(at, patience, polled).await, size)
             }
+            Step::Try(size) => (tried(at, with!(half => half.try_read(&mut buffer[..size]))), size),
             Step::Ready(size) => {
                 let ready = async {
-                    half.readable().await?;
-                    half.try_read(&mut buffer[..size])
+                    with!(half => half.readable().await)?;
+                    with!(half => half.try_read(&mut buffer[..size]))
                 };
                 (patiently(at, patience, ready).await, size)
             }
             Step::Whole(size) => {
-                let whole = half.read_exact(&mut buffer[..size]);
-                (patiently(at, None, async { whole.await.map(|()| size) }).await, size)
+                let whole = async { with!(half => half.read_exact(&mut buffer[..size]).await) };
+                (patiently(at, None, whole).await.map(|done| done.map(|()| size)), size)
             }
             Step::Vectored(one, two) => {
                 let (a, b) = buffer.split_at_mut(one);
                 let buffers = &mut [IoSliceMut::new(a), IoSliceMut::new(&mut b[..two])];
-                (patiently(at, patience, half.read_vectored(buffers)).await, one + two)
+                (
+                    with!(half => patiently(at, patience, half.read_vectored(buffers)).await),
+                    one + two,
+                )
             }
             Step::Pause(micros) => {
                 sleep(Duration::from_micros(micros)).await;
@@ -186,31 +229,37 @@ async fn reader(socket: usize, mut half: OwnedReadHalf, script: Script, log: Log
     }
 }
 
-async fn writer(socket: usize, mut half: OwnedWriteHalf, script: Script, log: Log) {
+async fn writer(socket: usize, mut half: WriteHalf, script: Script, log: Log) {
     let at = (socket, WRITE);
     let mut said = 0;
     for (step, patience) in script.steps {
         let bytes: Vec<u8> = (said..said + 200).map(|n| pattern(socket, n)).collect();
         let (result, asked) = match step {
-            Step::Plain(size) => (patiently(at, patience, half.write(&bytes[..size])).await, size),
+            Step::Plain(size) => {
+                (with!(half => patiently(at, patience, half.write(&bytes[..size])).await), size)
+            }
             Step::Polled(size) => {
-                let polled = poll_fn(|cx| half.poll_write(cx, &bytes[..size]));
+                let polled = poll_fn(|cx| with!(half => half.poll_write(cx, &bytes[..size])));
                 (patiently(at, patience, polled).await, size)
             }
+            Step::Try(size) => (tried(at, with!(half => half.try_write(&bytes[..size]))), size),
             Step::Ready(size) => {
                 let ready = async {
-                    half.writable().await?;
-                    half.try_write(&bytes[..size])
+                    with!(half => half.writable().await)?;
+                    with!(half => half.try_write(&bytes[..size]))
                 };
                 (patiently(at, patience, ready).await, size)
             }
             Step::Whole(size) => {
-                let whole = half.write_all(&bytes[..size]);
-                (patiently(at, None, async { whole.await.map(|()| size) }).await, size)
+                let whole = async { with!(half => half.write_all(&bytes[..size]).await) };
+                (patiently(at, None, whole).await.map(|done| done.map(|()| size)), size)
             }
             Step::Vectored(one, two) => {
                 let buffers = [&bytes[..one], &bytes[one..one + two]].map(IoSlice::new);
-                (patiently(at, patience, half.write_vectored(&buffers)).await, one + two)
+                (
+                    with!(half => patiently(at, patience, half.write_vectored(&buffers)).await),
+                    one + two,
+                )
             }
             Step::Pause(micros) => {
                 sleep(Duration::from_micros(micros)).await;
@@ -252,8 +301,17 @@ struct Plan {
 
 fn talk(plan: &Plan, stream: TcpStream) -> [JoinHandle<()>; 2] {
     let socket = socket_of(stream.as_fd().as_raw_fd());
+    let (reads, writes) = stream.into_split();
+    talk_by_halves(plan, socket, Half::Tcp(reads), Half::Tcp(writes))
+}
+
+fn talk_by_halves(
+    plan: &Plan,
+    socket: usize,
+    read_half: ReadHalf,
+    write_half: WriteHalf,
+) -> [JoinHandle<()>; 2] {
     let [reads, writes] = plan.scripts[socket].clone();
-    let (read_half, write_half) = stream.into_split();
     [
         try_spawn(reader(socket, read_half, reads, plan.log.clone())).unwrap(),
         try_spawn(writer(socket, write_half, writes, plan.log.clone())).unwrap(),
@@ -307,9 +365,10 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
     let mut kernel = Kernel::new();
     let count = 1 + choices.below(3) as usize;
     let kinds: Vec<Kind> = (0..count)
-        .map(|_| match choices.below(6) {
+        .map(|_| match choices.below(8) {
             4 => Kind::Connecting,
             5 => Kind::Arriving,
+            6 | 7 => Kind::UnixStream,
             _ => Kind::Connected,
         })
         .chain([Kind::Listener])
@@ -364,7 +423,8 @@ fn plan(choices: &mut Choices<'_>) -> (Kernel, Plan) {
         kinds.iter().map(|_| choices.percent(20).then(|| 1 + choices.below(1_000))).collect();
     let limited = choices.percent(20);
     if limited {
-        let open = kinds.iter().filter(|kind| **kind == Kind::Connected).count();
+        let is_open = |kind: &&Kind| matches!(kind, Kind::Connected | Kind::UnixStream);
+        let open = kinds.iter().filter(is_open).count();
         kernel.limit = Some(2 + open + choices.below(2) as usize);
     }
     (kernel, Plan { kinds, scripts, patience, limited, log: Log::default() })
@@ -379,10 +439,21 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
             let listener = plan.kinds.len() - 1;
             let mut tasks = Vec::new();
             for (at, kind) in plan.kinds.iter().enumerate() {
-                if *kind == Kind::Connected {
-                    // SAFETY: the simulated kernel gave out these descriptors.
-                    let stream = unsafe { std::net::TcpStream::from_raw_fd(fd_of(at)) };
-                    tasks.extend(talk(&plan, TcpStream::from_std(stream).unwrap()));
+                match kind {
+                    Kind::Connected => {
+                        // SAFETY: the simulated kernel gave out these descriptors.
+                        let stream = unsafe { std::net::TcpStream::from_raw_fd(fd_of(at)) };
+                        tasks.extend(talk(&plan, TcpStream::from_std(stream).unwrap()));
+                    }
+                    Kind::UnixStream => {
+                        // SAFETY: as above.
+                        let stream =
+                            unsafe { std::os::unix::net::UnixStream::from_raw_fd(fd_of(at)) };
+                        let (reads, writes) = UnixStream::from_std(stream).unwrap().into_split();
+                        let halves = (Half::Unix(reads), Half::Unix(writes));
+                        tasks.extend(talk_by_halves(&plan, at, halves.0, halves.1));
+                    }
+                    _ => {}
                 }
             }
             // SAFETY: as above.
