@@ -5,7 +5,7 @@
 //! points of cancellation; then larger ones at random.
 
 use crate::support::cases::{Choices, digest, quietly, run};
-use gondola::batch::{Run, Source, Verb};
+use gondola::batch::{Limit, Run, Source, Verb};
 use gondola::{CancellationToken, ErrorKind, OnError, Stop, batch};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -54,6 +54,8 @@ struct Case {
     grows: Option<Vec<usize>>,
     /// Outputs are delivered in order, through a window.
     window: Option<usize>,
+    /// The limit changes before the polls of these numbers. It ends above 0.
+    limits: Vec<(usize, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,7 +84,7 @@ enum Outcome {
 
 /// The model: turn by turn, with nothing but vectors.
 fn model(case: &Case) -> (Vec<Event>, Outcome) {
-    let Case { items, k, on_error, canceller, outside, stops, grows, window } = case;
+    let Case { items, k, on_error, canceller, outside, stops, grows, window, limits } = case;
     let mut events = Vec::new();
     // A growing source has no length.
     let slot_count = if grows.is_some() { *k } else { *k.min(&items.len().max(1)) };
@@ -100,9 +102,12 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
     let mut cuts = false;
     let mut left = STEPS;
     let (mut poll, mut polled, mut asked) = (0, 0, None);
-    let mut begins_poll = true;
+    let (mut limit, mut begins_poll) = (*k, true);
     loop {
         if std::mem::take(&mut begins_poll) {
+            for &(_, now) in limits.iter().filter(|(at, _)| *at == poll) {
+                limit = now.min(*k);
+            }
             for &(_, how) in stops.iter().filter(|(at, _)| *at == poll) {
                 asked = Some(if asked == Some(Stop::Cancel) { Stop::Cancel } else { how });
             }
@@ -138,7 +143,13 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
                     }
                     let scarce = left.max(slots.len());
                     let all = polls + slots.len();
-                    let most = *most.get_or_insert(if all > left { scarce } else { all });
+                    let taken = slots.iter().flatten().count();
+                    let paid = if all > left { scarce } else { all };
+                    let room = polls + limit.saturating_sub(taken);
+                    let most = *most.get_or_insert(match limits[..] {
+                        [] => paid,
+                        _ => paid.min(room),
+                    });
                     if stopped.is_some() || exhausted || polls == most {
                         break;
                     }
@@ -241,7 +252,8 @@ fn model(case: &Case) -> (Vec<Event>, Outcome) {
         // poll.
         left = left.saturating_sub(polls);
         let open = !(exhausted || stopped.is_some() || dry || vacant.is_empty());
-        let may_begin = open && pulled < horizon(delivered);
+        let is_held_back = !limits.is_empty() && limit <= slots.iter().flatten().count();
+        let may_begin = open && pulled < horizon(delivered) && !is_held_back;
         let rests = ready.is_empty() && !may_begin;
         if rests || left < slots.iter().flatten().count().max(1) {
             left = STEPS;
@@ -263,11 +275,11 @@ struct Item<'a> {
 }
 
 /// What all share.
-#[derive(Default)]
 struct World {
     events: RefCell<Vec<Event>>,
     polled: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
+    limit: Limit,
 }
 
 impl World {
@@ -309,7 +321,12 @@ impl Drop for Item<'_> {
 }
 
 fn real(case: &Case) -> (Vec<Event>, Outcome) {
-    let world = World::default();
+    let world = World {
+        events: RefCell::default(),
+        polled: Cell::new(0),
+        waiting: RefCell::default(),
+        limit: Limit::new(case.k, case.k),
+    };
     let token = CancellationToken::new();
     if case.canceller == Canceller::Beforehand {
         token.cancel();
@@ -343,8 +360,17 @@ fn real(case: &Case) -> (Vec<Event>, Outcome) {
         Item { index, script, polls: 0, case, token: &token, world: &world }
     };
     let outcome = quietly(|| {
-        let run = batch(source).limit(case.k).on_error(case.on_error).cancel_on(&token);
         let deliver = |index| world.log(Event::Deliver(index));
+        if !case.limits.is_empty() {
+            let run = batch(source).limit(&world.limit).on_error(case.on_error).cancel_on(&token);
+            return match case.window {
+                None => drive(case, &world, run.growing().try_map(make), |all| all),
+                Some(window) => {
+                    drive(case, &world, run.growing().try_in_order(window, make, deliver), held)
+                }
+            };
+        }
+        let run = batch(source).limit(case.k).on_error(case.on_error).cancel_on(&token);
         match (&case.grows, case.window) {
             (Some(_), None) => drive(case, &world, run.growing().try_map(make), |all| all),
             (None, None) => drive(case, &world, run.try_map(make), |all| all),
@@ -379,6 +405,9 @@ where
     for poll in 0.. {
         for &(_, how) in case.stops.iter().filter(|(at, _)| *at == poll) {
             run.stop(how);
+        }
+        for &(_, limit) in case.limits.iter().filter(|(at, _)| *at == poll) {
+            world.limit.set(limit);
         }
         for waker in world.waiting.take() {
             waker.wake();
@@ -470,9 +499,18 @@ fn every_small_case() {
                     for &canceller in &cancellers {
                         cases += 1;
                         let (items, stops, grows) = (items.clone(), Vec::new(), None);
-                        let (outside, window) = (false, None);
-                        let case =
-                            Case { items, k, on_error, canceller, outside, stops, grows, window };
+                        let (outside, window, limits) = (false, None, Vec::new());
+                        let case = Case {
+                            items,
+                            k,
+                            on_error,
+                            canceller,
+                            outside,
+                            stops,
+                            grows,
+                            window,
+                            limits,
+                        };
                         check(&case);
                     }
                 }
@@ -480,6 +518,14 @@ fn every_small_case() {
         }
     }
     println!("{cases} cases");
+}
+
+/// Of some of the growing sources, changes of the limit.
+fn changes(grows: &Option<Vec<usize>>, which: usize) -> Vec<(usize, usize)> {
+    match which % 3 {
+        0 if grows.is_some() => vec![(which / 3 % 3, which / 9 % 4), (3, 1 + which / 36 % 3)],
+        _ => vec![],
+    }
 }
 
 /// Up to three items that are woken from outside, with every stop at every poll; and growing sources.
@@ -520,6 +566,7 @@ fn every_small_case_with_a_stop_or_a_source_that_grows() {
                                 stops: stops.clone(),
                                 grows: grows.clone(),
                                 window: [None, Some(1), Some(2), Some(3)][cases as usize % 4],
+                                limits: changes(&grows, cases as usize),
                             });
                         }
                     }
@@ -571,7 +618,12 @@ pub(crate) fn case(choices: &mut Choices<'_>) -> u64 {
             .collect()
     });
     let window = choices.percent(30).then(|| 1 + choices.index(2 * most));
-    check(&Case { items, k, on_error, canceller, outside, stops, grows, window })
+    let mut limits: Vec<(usize, usize)> = Vec::new();
+    if grows.is_some() && choices.percent(40) {
+        limits.extend((0..choices.below(4)).map(|_| (choices.index(8), choices.index(k + 2))));
+        limits.push((8, 1 + choices.index(k)));
+    }
+    check(&Case { items, k, on_error, canceller, outside, stops, grows, window, limits })
 }
 
 #[test]
