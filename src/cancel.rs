@@ -430,12 +430,12 @@ impl fmt::Debug for CancellationToken {
 
 /// A place in a token's list of waiters, for futures that keep the token as well.
 #[derive(Debug, Default)]
-pub(crate) struct Wait {
+struct Wait {
     key: Option<u32>,
 }
 
 impl Wait {
-    pub(crate) fn poll(&mut self, token: &CancellationToken, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, token: &CancellationToken, cx: &mut Context<'_>) -> Poll<()> {
         // A waker is cloned and dropped outside the lock. Whether that of a later poll is another
         // one is known only under it: so at most two rounds.
         let registers = self.key.is_none() && !token.is_cancelled();
@@ -471,10 +471,33 @@ impl Wait {
     }
 
     #[inline]
-    pub(crate) fn leave(&mut self, token: &CancellationToken) {
+    fn leave(&mut self, token: &CancellationToken) {
         if let Some(key) = self.key.take() {
             token.forget_waiter(key);
         }
+    }
+}
+
+/// As [`Cancelled`], with a token of its own.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) token: CancellationToken,
+    wait: Wait,
+}
+
+impl Waiting {
+    pub(crate) fn new(token: CancellationToken) -> Self {
+        Self { token, wait: Wait::default() }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wait.poll(&self.token, cx)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.wait.leave(&self.token);
     }
 }
 

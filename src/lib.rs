@@ -12,6 +12,7 @@ mod pin;
 mod room;
 mod sync;
 mod sys;
+mod window;
 
 mod coop; // 1
 mod error;

@@ -44,7 +44,7 @@ impl<V, E> Books<V, E> {
     where
         V: Verb<O, Error = E>,
     {
-        !V::IS_BOUNDED || index < self.verb.horizon()
+        self.verb.lets_begin(index)
     }
 
     /// The end: what the user gave is dropped, then the result is made. If something panics on the

@@ -226,7 +226,7 @@ impl<I: Source, K> Batch<I, K> {
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = ()>,
     {
-        Run::new(self.plan(), f, ForEach::default())
+        Run::new(self.plan(), f, ForEach::new())
     }
 
     /// Runs `f`'s future for each item, each of which may fail.
@@ -254,7 +254,7 @@ impl<I: Source, K> Batch<I, K> {
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<(), E>>,
     {
-        Run::new(self.plan(), f, ForEach::default())
+        Run::new(self.plan(), f, ForEach::new())
     }
 
     /// Runs `f`'s future for each item, and returns the outputs in the order of the items.
@@ -275,7 +275,7 @@ impl<I: Source, K> Batch<I, K> {
         F: FnMut(I::Item) -> Fut,
         Fut: Future,
     {
-        Run::new(self.plan(), f, Map::default())
+        Run::new(self.plan(), f, Map::new())
     }
 
     /// Runs `f`'s future for each item, each of which may fail, and returns the outputs in the
@@ -297,7 +297,7 @@ impl<I: Source, K> Batch<I, K> {
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<O, E>>,
     {
-        Run::new(self.plan(), f, Map::default())
+        Run::new(self.plan(), f, Map::new())
     }
 
     /// As [`map`](Self::map), but hands each output to `deliver` once all before it have been
@@ -390,7 +390,7 @@ impl<I: Source, K> Batch<I, K> {
         let Self { items, limit, on_error, token } = self;
         let (limit, changes) = limit.open();
         let changes = changes.map(|limit| Box::new(Limited::new(limit)));
-        Plan { items, limit, changes, on_error, token, asked: None }
+        Plan { items, limit, changes, on_error, token }
     }
 }
 

@@ -5,13 +5,13 @@ use super::error::ErrorKind;
 use super::limit::Limited;
 use super::on_error::Stop;
 use super::source::Source;
-use crate::cancel::{CancellationToken, Wait};
+use crate::cancel::Waiting;
 use crate::slots::{MAX_ITEMS, Slots};
 
 pub(super) struct Feed<I, F> {
     pub(super) items: I,
     pub(super) f: F,
-    pub(super) cancel: Option<Cancel>,
+    pub(super) cancel: Option<Waiting>,
     pub(super) pulled: usize,
     /// The source has ended, or the batch was stopped: no item is begun any more.
     pub(super) closed: bool,
@@ -21,21 +21,8 @@ pub(super) struct Feed<I, F> {
     pub(super) cuts: bool,
     /// The limit, if it may change. In a box: few batches have one.
     pub(super) limited: Option<Box<Limited>>,
-    /// A stop that was asked for, and that the next turn is to heed.
-    pub(super) asked: Option<Stop>,
     /// The source had nothing in this turn, and may have something in the next one.
     pub(super) dry: bool,
-}
-
-pub(super) struct Cancel {
-    pub(super) token: CancellationToken,
-    pub(super) wait: Wait,
-}
-
-impl Cancel {
-    pub(super) fn new(token: CancellationToken) -> Self {
-        Self { token, wait: Wait::default() }
-    }
 }
 
 impl<I, F> Feed<I, F> {
@@ -43,13 +30,11 @@ impl<I, F> Feed<I, F> {
     pub(super) fn new(
         items: I,
         f: F,
-        cancel: Option<Cancel>,
+        cancel: Option<Waiting>,
         limited: Option<Box<Limited>>,
-        asked: Option<Stop>,
     ) -> Self {
-        let (pulled, stopped) = (0, None);
         let (closed, cuts, dry) = (false, false, false);
-        Self { items, f, cancel, pulled, closed, stopped, cuts, limited, asked, dry }
+        Self { items, f, cancel, pulled: 0, closed, stopped: None, cuts, limited, dry }
     }
 
     /// Begins nothing more. Of several stops, the first gives the reason, and the hardest decides.
@@ -60,11 +45,10 @@ impl<I, F> Feed<I, F> {
     }
 
     /// Heeds a stop that was asked for. With nothing left undone, the batch completes all the same.
-    pub(super) fn heed(&mut self, in_flight: usize)
+    pub(super) fn heed(&mut self, how: Stop, in_flight: usize)
     where
         I: Source,
     {
-        let Some(how) = self.asked.take() else { return };
         let nothing_to_come = self.closed || self.items.hint().1 == Some(0);
         if self.stopped.is_none() && nothing_to_come && (how == Stop::Drain || in_flight == 0) {
             self.closed = true;
@@ -93,11 +77,5 @@ impl<I, F> Feed<I, F> {
     /// Whether the limit keeps vacant slots from being filled.
     pub(super) fn is_held_back(&self, in_flight: usize) -> bool {
         self.limited.as_ref().is_some_and(|limited| limited.seen <= in_flight)
-    }
-}
-
-impl Drop for Cancel {
-    fn drop(&mut self) {
-        self.wait.leave(&self.token);
     }
 }

@@ -1,18 +1,21 @@
 //! A limit that can be changed while a batch runs.
 //!
+//! A token stands for the present limit, and is cancelled when that is no longer the present one.
+//!
 //! # Invariant
 //!
-//! 1. Who changes the limit writes it, and *then* takes the waiters out under the lock. Who waits
-//!    for a change registers under the lock, and *then* reads the limit again. So one of the two
-//!    sees the other.
+//! 1. Who changes the limit writes it, *then* puts a new token in the place of the old one, and
+//!    *then* cancels the old one. Who waits for a change takes the token, registers with it, and
+//!    *then* reads the limit again. So whoever has the old token is woken, and whoever has the new
+//!    one reads the new limit.
 #![forbid(unsafe_code)]
 
+use crate::cancel::{CancellationToken, Waiting};
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
-use slab::Slab;
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, PoisonError};
-use std::task::Waker;
+use std::task::Context;
 
 /// How many items may be in flight, to be changed by any thread while the batch runs.
 ///
@@ -47,8 +50,7 @@ pub struct Limit {
 struct Shared {
     now: AtomicUsize,
     max: usize,
-    /// Batches that the limit has kept from beginning more; without a waker once they were woken.
-    waiters: Mutex<Slab<Option<Waker>>>,
+    changed: Mutex<CancellationToken>,
 }
 
 impl Limit {
@@ -60,8 +62,8 @@ impl Limit {
     /// ```
     #[must_use]
     pub fn new(now: usize, max: usize) -> Self {
-        let (now, waiters) = (AtomicUsize::new(now.min(max)), Mutex::new(Slab::new()));
-        Self { shared: Arc::new(Shared { now, max, waiters }) }
+        let (now, changed) = (AtomicUsize::new(now.min(max)), Mutex::new(CancellationToken::new()));
+        Self { shared: Arc::new(Shared { now, max, changed }) }
     }
 
     /// The present limit.
@@ -95,16 +97,14 @@ impl Limit {
     pub fn set(&self, limit: usize) -> usize {
         let limit = limit.min(self.shared.max);
         self.shared.now.store(limit, Ordering::Relaxed);
-        let woken: Vec<Waker> =
-            self.waiters().iter_mut().filter_map(|(_, waiter)| waiter.take()).collect();
-        // Foreign code: nothing is locked.
-        woken.into_iter().for_each(Waker::wake);
+        // Wakes foreign wakers: nothing is locked.
+        let outdated = mem::take(&mut *self.token());
+        outdated.cancel();
         limit
     }
 
-    fn waiters(&self) -> MutexGuard<'_, Slab<Option<Waker>>> {
-        // No code of anybody else runs under the lock.
-        self.shared.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn token(&self) -> MutexGuard<'_, CancellationToken> {
+        self.shared.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,12 +120,12 @@ pub(super) struct Limited {
     limit: Limit,
     /// The limit at the beginning of the turn.
     pub(super) seen: usize,
-    key: Option<usize>,
+    change: Option<Waiting>,
 }
 
 impl Limited {
     pub(super) fn new(limit: Limit) -> Self {
-        Self { seen: limit.get(), limit, key: None }
+        Self { seen: limit.get(), limit, change: None }
     }
 
     pub(super) fn look(&mut self) -> usize {
@@ -133,28 +133,14 @@ impl Limited {
         self.seen
     }
 
-    /// Has `waker` woken at the next change. `true`: it has changed already.
-    pub(super) fn wait(&mut self, waker: &Waker) -> bool {
-        // Cloned and dropped outside of the lock.
-        let fresh = Some(waker.clone());
-        let old = match self.key {
-            Some(key) => mem::replace(&mut self.limit.waiters()[key], fresh),
-            None => {
-                self.key = Some(self.limit.waiters().insert(fresh));
-                None
-            }
-        };
-        drop(old);
-        self.limit.get() != self.seen
-    }
-}
-
-impl Drop for Limited {
-    fn drop(&mut self) {
-        if let Some(key) = self.key {
-            let waiter = self.limit.waiters().remove(key);
-            drop(waiter);
+    /// Has the task woken at the next change. `true`: it has changed already.
+    pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> bool {
+        let change = self.change.get_or_insert_with(|| Waiting::new(self.limit.token().clone()));
+        if change.poll(cx).is_ready() {
+            self.change = None;
+            return true;
         }
+        self.limit.get() != self.seen
     }
 }
 
@@ -173,7 +159,7 @@ mod models {
             let sleeper = Sleeper::new();
             let mut limited = Limited::new(limit);
             while limited.look() == 0 {
-                if !limited.wait(&sleeper.waker()) {
+                if !limited.wait(&mut Context::from_waker(&sleeper.waker())) {
                     sleeper.sleep();
                 }
             }
@@ -190,11 +176,11 @@ mod models {
             let sleeper = Sleeper::new();
             let mut gone = Limited::new(limit.clone());
             let mut stays = Limited::new(limit);
-            gone.wait(&sleeper.waker());
+            gone.wait(&mut Context::from_waker(&sleeper.waker()));
             let raises = thread::spawn(move || other.set(1));
             drop(gone);
             while stays.look() == 0 {
-                if !stays.wait(&sleeper.waker()) {
+                if !stays.wait(&mut Context::from_waker(&sleeper.waker())) {
                     sleeper.sleep();
                 }
             }

@@ -3,7 +3,7 @@
 
 use super::books::{Books, Outcome};
 use super::error::ErrorKind;
-use super::feed::{Cancel, Feed};
+use super::feed::Feed;
 use super::limit::Limited;
 use super::on_error::{OnError, Stop};
 use super::source::{Pulled, Source};
@@ -11,7 +11,7 @@ use super::stop_when::{StopWhen, Stoppable};
 use super::verbs::Verb;
 use crate::bell::ParentBell;
 use crate::budget::{self, Account, MAX_SLOTS};
-use crate::cancel::CancellationToken;
+use crate::cancel::{CancellationToken, Waiting};
 use crate::panic::Contained;
 use crate::slots::Slots;
 use crate::wake::Wakes;
@@ -36,6 +36,8 @@ use std::task::{Context, Poll};
 #[must_use = "a batch does nothing until it is awaited"]
 pub struct Run<I, F, Fut: Future, V: Verb<Fut::Output>> {
     stage: Stage<I, F, Fut, V>,
+    /// A stop that was asked for, and that the next turn is to heed.
+    asked: Option<Stop>,
 }
 
 // The futures are pinned in the slots' own allocation, not in the run.
@@ -49,8 +51,6 @@ pub(super) struct Plan<I> {
     pub(super) changes: Option<Box<Limited>>,
     pub(super) on_error: OnError,
     pub(super) token: Option<CancellationToken>,
-    /// A stop that was asked for before the first poll.
-    pub(super) asked: Option<Stop>,
 }
 
 enum Stage<I, F, Fut: Future, V: Verb<Fut::Output>> {
@@ -81,7 +81,7 @@ where
     V: Verb<Fut::Output>,
 {
     pub(super) fn new(plan: Plan<I>, f: F, verb: V) -> Self {
-        Self { stage: Stage::Ready(plan, f, verb) }
+        Self { stage: Stage::Ready(plan, f, verb), asked: None }
     }
 
     /// Begins nothing more, as of the next poll: what was woken before that is taken in first. The
@@ -101,12 +101,7 @@ where
     /// assert_eq!((record.kind, record.pulled, record.rest), (ErrorKind::Stopped, 0, 0..9));
     /// ```
     pub fn stop(&mut self, how: Stop) {
-        let asked = match &mut self.stage {
-            Stage::Ready(plan, ..) => &mut plan.asked,
-            Stage::Turning(turning) => &mut turning.feed.asked,
-            Stage::Done => return,
-        };
-        *asked = Some(asked.map_or(how, |before| before.or(how)));
+        self.asked = Some(self.asked.map_or(how, |before| before.or(how)));
     }
 
     /// Stops the run once `future` is ready: a sleep for a deadline, a token, a signal. It is polled
@@ -150,7 +145,7 @@ where
     /// With a panic of the source, the closure or an item, or of a destructor of theirs; and if
     /// polled after it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let stage = &mut self.get_mut().stage;
+        let Self { stage, asked } = self.get_mut();
         if matches!(stage, Stage::Ready(..)) {
             if let Stage::Ready(plan, f, verb) = mem::replace(stage, Stage::Done) {
                 match verb.fault().map_or_else(|| plan.slots(), Err) {
@@ -166,7 +161,7 @@ where
         let Stage::Turning(turning) = stage else {
             panic!("a batch was polled after it was ready");
         };
-        match catch_unwind(AssertUnwindSafe(|| turning.poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| turning.poll(asked, cx))) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(())) => {}
             Err(payload) => {
@@ -218,17 +213,17 @@ where
     }
 
     /// Turns until there is nothing to do at present, or the budget of this poll is used up.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, asked: &mut Option<Stop>, cx: &mut Context<'_>) -> Poll<()> {
         self.wheel.wakes.bell().disarm();
         self.follow_the_runtime();
-        if let Some(Cancel { token, wait }) = &mut self.feed.cancel {
+        if let Some(cancel) = &mut self.feed.cancel {
             // Whether it is cancelled is asked before each pull; this is for being woken by it.
-            let _ = wait.poll(token, cx);
+            let _ = cancel.poll(cx);
         }
         let mut account = Account::open();
         loop {
             // The first turn of a poll is taken in any case, so that no item stands still.
-            self.turn(&mut account);
+            self.turn(asked, &mut account);
             let Wheel { slots, wakes } = &self.wheel;
             if self.feed.closed && slots.taken() == 0 {
                 return Poll::Ready(());
@@ -249,7 +244,7 @@ where
                 // Or the first change of the limit, where that is what holds it back.
                 let held_back = !self.feed.closed && self.feed.is_held_back(slots.taken());
                 let limited = self.feed.limited.as_mut().filter(|_| held_back);
-                let changed = limited.is_some_and(|limit| limit.wait(cx.waker()));
+                let changed = limited.is_some_and(|limit| limit.wait(cx));
                 // Arming calls foreign code, which may wake an item; and another thread may.
                 if !changed && !wakes.any_ready() && wakes.fall_asleep() {
                     return Poll::Pending;
@@ -264,7 +259,7 @@ where
     /// The turn and its law: poll the woken and take in what they return; then, as long as nothing
     /// has failed, begin others. To pull is to begin: each is polled before the next one is pulled.
     #[inline(always)]
-    fn turn(&mut self, account: &mut Account) {
+    fn turn(&mut self, asked: &mut Option<Stop>, account: &mut Account) {
         let Self { wheel: Wheel { slots, wakes }, feed, books, dearest, .. } = self;
         // An equal share for each slot. That of a vacant one is kept for the item that fills it.
         let slot_count = slots.len() as u32;
@@ -297,8 +292,8 @@ where
             share = account.share(slot_count);
             (most, polls) = (slot_count - polls, 0);
         }
-        if feed.asked.is_some() {
-            feed.heed(slots.taken());
+        if let Some(how) = asked.take() {
+            feed.heed(how, slots.taken());
         }
         if I::MAY_GROW && !I::WAKES {
             feed.dry = false;
@@ -388,9 +383,8 @@ impl<I: Source> Plan<I> {
 
     #[inline(always)]
     fn open<F, V, E>(self, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
-        let cancel = self.token.map(Cancel::new);
-        let feed = Feed::new(self.items, f, cancel, self.changes, self.asked);
-        (feed, Books::new(verb, self.on_error))
+        let Self { items, changes, on_error, token, .. } = self;
+        (Feed::new(items, f, token.map(Waiting::new), changes), Books::new(verb, on_error))
     }
 }
 

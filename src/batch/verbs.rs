@@ -4,14 +4,35 @@
 use super::error::ErrorKind;
 use crate::outputs::Outputs;
 use crate::panic::Contained;
-use std::collections::VecDeque;
+use crate::window::Window;
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
 mod sealed {
+    use std::convert::Infallible;
+
     pub trait Sealed {}
+
+    /// An error that an item of this output may have.
+    pub trait ErrorOf<Output, Ok>: Sized {
+        fn split(output: Output) -> Result<Ok, Self>;
+    }
+
+    impl<O> ErrorOf<O, O> for Infallible {
+        fn split(output: O) -> Result<O, Self> {
+            Ok(output)
+        }
+    }
+
+    impl<O, E> ErrorOf<Result<O, E>, O> for E {
+        fn split(output: Result<O, E>) -> Result<O, E> {
+            output
+        }
+    }
 }
+
+use sealed::ErrorOf;
 
 /// How a verb takes outputs in; implemented by [`ForEach`], [`Map`] and
 /// [`InOrder`] only. Its types say what a
@@ -33,14 +54,10 @@ pub trait Verb<Output>: sealed::Sealed {
     /// What a whole batch returns.
     type Whole;
 
-    /// Whether an item must not begin before [`horizon`](Self::horizon) has passed its index.
+    /// Whether the item at `index` may begin as yet.
     #[doc(hidden)]
-    const IS_BOUNDED: bool = false;
-
-    /// The index of the first item that must not begin as yet.
-    #[doc(hidden)]
-    fn horizon(&self) -> usize {
-        usize::MAX
+    fn lets_begin(&self, _index: usize) -> bool {
+        true
     }
 
     /// What is wrong with it, if anything.
@@ -64,7 +81,12 @@ pub trait Verb<Output>: sealed::Sealed {
     fn whole(self) -> Self::Whole;
     /// Drops what was collected.
     #[doc(hidden)]
-    fn scrap(self, contained: &mut Contained);
+    fn scrap(self, contained: &mut Contained)
+    where
+        Self: Sized,
+    {
+        contained.drop(self);
+    }
 }
 
 /// The verb of [`Batch::for_each`](super::Batch::for_each), and with errors that of
@@ -84,8 +106,8 @@ pub struct ForEach<E = Infallible> {
     error: PhantomData<fn() -> E>,
 }
 
-impl<E> Default for ForEach<E> {
-    fn default() -> Self {
+impl<E> ForEach<E> {
+    pub(super) const fn new() -> Self {
         Self { error: PhantomData }
     }
 }
@@ -98,36 +120,18 @@ impl<E> fmt::Debug for ForEach<E> {
 
 impl<E> sealed::Sealed for ForEach<E> {}
 
-impl Verb<()> for ForEach {
-    type Error = Infallible;
-    type Partial = ();
-    type Whole = ();
-
-    fn take_in(&mut self, _: usize, (): ()) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn partial(self) {}
-
-    fn whole(self) {}
-
-    fn scrap(self, _: &mut Contained) {}
-}
-
-impl<E> Verb<Result<(), E>> for ForEach<E> {
+impl<Output, E: ErrorOf<Output, ()>> Verb<Output> for ForEach<E> {
     type Error = E;
     type Partial = ();
     type Whole = ();
 
-    fn take_in(&mut self, _: usize, output: Result<(), E>) -> Result<(), E> {
-        output
+    fn take_in(&mut self, _: usize, output: Output) -> Result<(), E> {
+        E::split(output)
     }
 
     fn partial(self) {}
 
     fn whole(self) {}
-
-    fn scrap(self, _: &mut Contained) {}
 }
 
 /// The verb of [`Batch::map`](super::Batch::map), and with errors that of
@@ -147,8 +151,8 @@ pub struct Map<O, E = Infallible> {
     error: PhantomData<fn() -> E>,
 }
 
-impl<O, E> Default for Map<O, E> {
-    fn default() -> Self {
+impl<O, E> Map<O, E> {
+    pub(super) const fn new() -> Self {
         Self { outputs: Outputs::new(), error: PhantomData }
     }
 }
@@ -161,34 +165,7 @@ impl<O, E> fmt::Debug for Map<O, E> {
 
 impl<O, E> sealed::Sealed for Map<O, E> {}
 
-impl<O> Verb<O> for Map<O> {
-    type Error = Infallible;
-    type Partial = Vec<Option<O>>;
-    type Whole = Vec<O>;
-
-    fn expect(&mut self, items: usize) {
-        self.outputs.reserve(items);
-    }
-
-    fn take_in(&mut self, index: usize, output: O) -> Result<(), Infallible> {
-        self.outputs.put(index, output);
-        Ok(())
-    }
-
-    fn partial(self) -> Vec<Option<O>> {
-        self.outputs.partial()
-    }
-
-    fn whole(self) -> Vec<O> {
-        self.outputs.whole()
-    }
-
-    fn scrap(self, contained: &mut Contained) {
-        contained.drop(self.outputs);
-    }
-}
-
-impl<O, E> Verb<Result<O, E>> for Map<O, E> {
+impl<Output, O, E: ErrorOf<Output, O>> Verb<Output> for Map<O, E> {
     type Error = E;
     type Partial = Vec<Option<O>>;
     type Whole = Vec<O>;
@@ -197,8 +174,8 @@ impl<O, E> Verb<Result<O, E>> for Map<O, E> {
         self.outputs.reserve(items);
     }
 
-    fn take_in(&mut self, index: usize, output: Result<O, E>) -> Result<(), E> {
-        self.outputs.put(index, output?);
+    fn take_in(&mut self, index: usize, output: Output) -> Result<(), E> {
+        self.outputs.put(index, E::split(output)?);
         Ok(())
     }
 
@@ -208,121 +185,69 @@ impl<O, E> Verb<Result<O, E>> for Map<O, E> {
 
     fn whole(self) -> Vec<O> {
         self.outputs.whole()
-    }
-
-    fn scrap(self, contained: &mut Contained) {
-        contained.drop(self.outputs);
     }
 }
 
 /// The verb of [`Batch::in_order`](super::Batch::in_order), and with errors that of
 /// [`Batch::try_in_order`](super::Batch::try_in_order).
 pub struct InOrder<O, G, E = Infallible> {
-    /// From the next one on: outputs that came before their turn, and failures to be skipped.
-    held: VecDeque<Option<Held<O>>>,
-    next: usize,
-    window: usize,
+    window: Window<O>,
+    size: usize,
     deliver: G,
     error: PhantomData<fn() -> E>,
 }
 
-enum Held<O> {
-    Output(O),
-    Failure,
-}
-
 impl<O, G: FnMut(O), E> InOrder<O, G, E> {
-    pub(super) fn new(window: usize, deliver: G) -> Self {
-        Self { held: VecDeque::new(), next: 0, window, deliver, error: PhantomData }
+    pub(super) const fn new(size: usize, deliver: G) -> Self {
+        Self { window: Window::new(), size, deliver, error: PhantomData }
     }
 
-    fn put(&mut self, index: usize, held: Held<O>) {
-        let at = index - self.next;
-        if self.held.len() <= at {
-            self.held.resize_with(at + 1, || None);
+    fn put(&mut self, index: usize, output: Option<O>) {
+        self.window.put(index, output);
+        while let Some(next) = self.window.take() {
+            next.map(&mut self.deliver);
         }
-        self.held[at] = Some(held);
-        while let Some(front @ Some(_)) = self.held.front_mut() {
-            let front = front.take();
-            // Before it is delivered: that is code of the user's, which may panic.
-            self.held.pop_front();
-            self.next += 1;
-            if let Some(Held::Output(output)) = front {
-                (self.deliver)(output);
-            }
-        }
-    }
-
-    fn rest(self) -> Vec<(usize, O)> {
-        let held = (self.next..).zip(self.held);
-        held.filter_map(|(index, held)| match held? {
-            Held::Output(output) => Some((index, output)),
-            Held::Failure => None,
-        })
-        .collect()
     }
 }
 
 impl<O, G, E> fmt::Debug for InOrder<O, G, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InOrder").field("next", &self.next).field("window", &self.window).finish()
+        f.debug_struct("InOrder").field("next", &self.window.next()).finish_non_exhaustive()
     }
 }
 
 impl<O, G, E> sealed::Sealed for InOrder<O, G, E> {}
 
-/// What is the same with errors and without.
-macro_rules! in_order {
-    () => {
-        type Partial = Vec<(usize, O)>;
-        type Whole = ();
+impl<Output, O, G: FnMut(O), E: ErrorOf<Output, O>> Verb<Output> for InOrder<O, G, E> {
+    type Error = E;
+    type Partial = Vec<(usize, O)>;
+    type Whole = ();
 
-        const IS_BOUNDED: bool = true;
+    fn fault(&self) -> Option<ErrorKind> {
+        (self.size == 0).then_some(ErrorKind::ZeroWindow)
+    }
 
-        fn horizon(&self) -> usize {
-            self.next.saturating_add(self.window)
-        }
+    fn lets_begin(&self, index: usize) -> bool {
+        index - self.window.next() < self.size
+    }
 
-        fn fault(&self) -> Option<ErrorKind> {
-            (self.window == 0).then_some(ErrorKind::ZeroWindow)
-        }
-
-        fn skip(&mut self, index: usize) {
-            self.put(index, Held::Failure);
-        }
-
-        fn partial(self) -> Vec<(usize, O)> {
-            self.rest()
-        }
-
-        fn whole(self) {}
-
-        fn scrap(self, contained: &mut Contained) {
-            let Self { held, deliver, .. } = self;
-            contained.drop_each(held);
-            contained.drop(deliver);
-        }
-    };
-}
-
-impl<O, G: FnMut(O)> Verb<O> for InOrder<O, G> {
-    type Error = Infallible;
-
-    in_order!();
-
-    fn take_in(&mut self, index: usize, output: O) -> Result<(), Infallible> {
-        self.put(index, Held::Output(output));
+    fn take_in(&mut self, index: usize, output: Output) -> Result<(), E> {
+        self.put(index, Some(E::split(output)?));
         Ok(())
     }
-}
 
-impl<O, G: FnMut(O), E> Verb<Result<O, E>> for InOrder<O, G, E> {
-    type Error = E;
+    fn skip(&mut self, index: usize) {
+        self.put(index, None);
+    }
 
-    in_order!();
+    fn partial(self) -> Vec<(usize, O)> {
+        self.window.held().collect()
+    }
 
-    fn take_in(&mut self, index: usize, output: Result<O, E>) -> Result<(), E> {
-        self.put(index, Held::Output(output?));
-        Ok(())
+    fn whole(self) {}
+
+    fn scrap(self, contained: &mut Contained) {
+        contained.drop_each(self.window.held());
+        contained.drop(self.deliver);
     }
 }
