@@ -39,7 +39,8 @@ mod join;
 mod metrics;
 pub mod time;
 
-pub mod net; // 7
+pub mod meter; // 7
+pub mod net;
 mod runtime;
 mod task;
 

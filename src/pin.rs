@@ -3,19 +3,19 @@
 /// Defines a struct whose future is pinned with it, perhaps with a second one, and whose other field
 /// is not; with a private `project` that reaches all.
 macro_rules! with_pinned_future {
-    ($(#[$attribute:meta])* pub struct $Name:ident<$($life:lifetime,)? F $(, $R:ident)?> {
+    ($(#[$attribute:meta])* pub struct $Name:ident<$($life:lifetime,)? F $(: $Bound:ident)? $(, $R:ident)?> {
         $field:ident: $Type:ty,
         $(pinned $second:ident,)?
     }) => {
         $(#[$attribute])*
-        pub struct $Name<$($life,)? F $(, $R)?> {
+        pub struct $Name<$($life,)? F $(: $Bound)? $(, $R)?> {
             /// `None` once the future has been dropped.
             future: Option<F>,
             $($second: $R,)?
             $field: $Type,
         }
 
-        impl<$($life,)? F $(, $R)?> $Name<$($life,)? F $(, $R)?> {
+        impl<$($life,)? F $(: $Bound)? $(, $R)?> $Name<$($life,)? F $(, $R)?> {
             #[allow(unsafe_code, reason = "pin.rs is where it is argued")]
             fn project(
                 self: Pin<&mut Self>,

@@ -50,6 +50,11 @@ impl<F> Slots<F> {
         self.slots[slot].state < MAX_ITEMS
     }
 
+    /// The items whose futures are here, in the order of the slots.
+    pub(crate) fn items(&self) -> impl Iterator<Item = usize> {
+        self.slots.iter().map(|slot| slot.state).filter(|&state| state < MAX_ITEMS)
+    }
+
     /// Whether there is a vacant one: the last in their list names none.
     #[inline(always)]
     pub(crate) fn any_vacant(&self) -> bool {

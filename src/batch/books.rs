@@ -10,7 +10,7 @@ use crate::panic::Contained;
 pub(super) struct Books<V, E> {
     verb: V,
     pub(super) on_error: OnError,
-    errors: Vec<ItemError<E>>,
+    pub(super) errors: Vec<ItemError<E>>,
     pub(super) cut_off: Vec<usize>,
 }
 

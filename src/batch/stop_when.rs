@@ -41,6 +41,19 @@ impl<F: Future, R: Stoppable> StopWhen<F, R> {
         Self { future: Some(future), run, how }
     }
 
+    /// The run, to ask how far it is.
+    ///
+    /// ```
+    /// use gondola::{Stop, batch};
+    ///
+    /// let run = batch(0..3).limit(1).for_each(async |_| {});
+    /// let run = run.stop_when(std::future::pending::<()>(), Stop::Cancel);
+    /// assert_eq!(run.get_ref().pulled(), 0);
+    /// ```
+    pub const fn get_ref(&self) -> &R {
+        &self.run
+    }
+
     /// As [`Run::stop_when`](super::Run::stop_when): one more reason to stop.
     ///
     /// ```
