@@ -6,6 +6,7 @@ use crate::panic::Payload;
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 /// Why a task has no output: it panicked, or it was cancelled.
@@ -193,6 +194,25 @@ impl<F> fmt::Display for TrySpawnError<F> {
 }
 
 impl<F> Error for TrySpawnError<F> {}
+
+/// For `?` in a function that returns an [`io::Result`]. The future is dropped.
+///
+/// ```
+/// fn spawn() -> std::io::Result<()> {
+///     gondola::try_spawn(async {})?.detach();
+///     Ok(())
+/// }
+/// assert!(spawn().is_err()); // outside a runtime
+/// ```
+impl<F> From<TrySpawnError<F>> for io::Error {
+    fn from(error: TrySpawnError<F>) -> Self {
+        let kind = match error.kind {
+            TrySpawnErrorKind::Full { .. } => io::ErrorKind::ResourceBusy,
+            TrySpawnErrorKind::NoRuntime => io::ErrorKind::Other,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
 
 /// Two versions of this crate in one program do not see each other's runtimes.
 pub(crate) const NO_RUNTIME: &str = concat!(

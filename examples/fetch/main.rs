@@ -14,7 +14,8 @@ mod options;
 mod outcome;
 
 use files::PartFile;
-use gondola::{ErrorKind, batch, block_on, time};
+use gondola::meter::{Meter, Reading};
+use gondola::{ErrorKind, batch, block_on, time, try_spawn};
 use http_client::{Connection, Target};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use options::{Options, UrlList};
@@ -27,6 +28,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
 
 fn main() -> ExitCode {
     let (options, list, state) = match prepare() {
@@ -65,7 +68,7 @@ fn run(
     list: UrlList,
     state: Option<PartFile>,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let (succeeded, bytes) = (Cell::new(0), Cell::new(0));
+    let (meter, bytes) = (Meter::new(), Rc::new(Cell::new(0)));
     // By position in the list: what is in flight or has failed. A success leaves.
     let open = RefCell::new(BTreeMap::new());
     let broken = Cell::new(None);
@@ -77,18 +80,20 @@ fn run(
         .on_error(options.on_error)
         .try_for_each(|(index, url)| {
             open.borrow_mut().insert(index, url.clone());
-            let (succeeded, bytes, open, bar) = (&succeeded, &bytes, &open, &bar);
-            async move {
-                let length = download(index, &url, options).await;
-                bar.inc(1);
-                bytes.set(bytes.get() + length?);
-                bar.set_message(HumanBytes(bytes.get()).to_string());
-                succeeded.set(succeeded.get() + 1);
+            let (bytes, open) = (&bytes, &open);
+            meter.try_watch(async move {
+                let length = download(index, &url, options).await?;
+                bytes.set(bytes.get() + length);
                 open.borrow_mut().remove(&index);
                 Ok::<_, Box<dyn Error>>(())
-            }
+            })
         });
-    let result = block_on(downloads);
+    let result = block_on(async {
+        if !bar.is_hidden() {
+            try_spawn(draw(bar.clone(), meter.clone(), bytes.clone()))?.detach();
+        }
+        io::Result::Ok(downloads.await)
+    })?;
     bar.finish_and_clear();
 
     let (mut errors, mut cut_off, mut rest) = (Vec::new(), Vec::new(), None);
@@ -101,8 +106,8 @@ fn run(
         (errors, cut_off, rest) = (record.errors, record.cut_off, Some(record.rest));
     }
     errors.sort_by_key(|failed| failed.index);
-    let (succeeded, bytes, open) = (succeeded.get(), bytes.get(), open.into_inner());
-    let outcome = Outcome { succeeded, bytes, open, errors, cut_off };
+    let (reading, bytes, open) = (meter.read(), bytes.get(), open.into_inner());
+    let outcome = Outcome { reading, bytes, open, errors, cut_off };
     let mut rest = rest.into_iter().flatten().map(|(_, url)| url);
 
     // The state comes before the report, which may go into a pipe that nobody reads.
@@ -169,5 +174,16 @@ fn progress_bar(length: Option<usize>) -> ProgressBar {
     let length = length.map(|length| length as u64);
     ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr())
         .with_style(ProgressStyle::with_template(template).expect("a valid template"))
-        .with_message("0 B")
+}
+
+/// Draws what the meter says, ten times a second.
+async fn draw(bar: ProgressBar, meter: Meter, bytes: Rc<Cell<u64>>) {
+    let mut ticks = time::interval(Duration::from_millis(100));
+    loop {
+        ticks.tick().await;
+        let read @ Reading { completed, failed, in_flight, .. } = meter.read();
+        let (bytes, speed) = (HumanBytes(bytes.get()), read.items_per_second());
+        bar.set_message(format!("{bytes}, {in_flight} in flight, {failed} failed, {speed:.0}/s"));
+        bar.set_position((completed + failed) as u64);
+    }
 }

@@ -2,13 +2,14 @@
 
 use crate::files::PartFile;
 use gondola::batch::ItemError;
+use gondola::meter::Reading;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
 
 /// All but the rest of the list, which is not held in memory.
 pub(crate) struct Outcome {
-    pub(crate) succeeded: usize,
+    pub(crate) reading: Reading,
     pub(crate) bytes: u64,
     /// What failed or was cut off, by its position in the list.
     pub(crate) open: BTreeMap<usize, String>,
@@ -53,13 +54,14 @@ impl Outcome {
             writeln!(out, "not started  {url}")?;
             unstarted += 1;
         }
-        let Self { succeeded, bytes, errors, cut_off, .. } = self;
-        let (failed, cut_off) = (errors.len(), cut_off.len());
-        writeln!(
-            out,
-            "{succeeded} succeeded ({bytes} bytes), {failed} failed, {cut_off} cut off in flight, \
-             {unstarted} never started"
-        )?;
+        let Self { bytes, reading, .. } = self;
+        let Reading { completed, failed, cut_off, p50, p99, .. } = reading;
+        write!(out, "{completed} done ({bytes} bytes), {failed} failed, ")?;
+        writeln!(out, "{cut_off} cut off in flight, {unstarted} left")?;
+        if completed + failed > 0 {
+            let speed = reading.items_per_second();
+            writeln!(out, "{speed:.1} URLs/s, p50 {p50:.1?}, p99 {p99:.1?}")?;
+        }
         if let (Some(command), 1..) = (resume, failed + cut_off + unstarted) {
             writeln!(out, "To go on with what remains:\n{command}")?;
         }

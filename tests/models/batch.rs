@@ -413,7 +413,7 @@ where
             waker.wake();
         }
         match Pin::new(&mut run).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => {}
+            Poll::Pending => checkpoint(case, &world.events.borrow(), &run),
             Poll::Ready(Ok(whole)) => return Outcome::Whole(whole.outputs()),
             Poll::Ready(Err(record)) => {
                 return Outcome::Partial {
@@ -427,6 +427,31 @@ where
         }
     }
     unreachable!("it ends")
+}
+
+/// Between two polls, the run knows which items are in flight, and which have failed.
+fn checkpoint<'a, I, F, V>(case: &Case, events: &[Event], run: &Run<I, F, Item<'a>, V>)
+where
+    V: Verb<Result<usize, usize>, Error = usize>,
+{
+    let (mut pulled, mut in_flight, mut failed) = (0, vec![], vec![]);
+    for event in events {
+        match *event {
+            Event::Start(item) => {
+                pulled += 1;
+                in_flight.push(item);
+            }
+            Event::Drop(item) => {
+                in_flight.retain(|&other| other != item);
+                failed.extend((case.items[item].end == End::Bad).then_some(item));
+            }
+            _ => {}
+        }
+    }
+    let mut items: Vec<usize> = run.in_flight().collect();
+    items.sort_unstable();
+    let errors: Vec<usize> = run.errors().iter().map(|error| error.index).collect();
+    assert_eq!((run.pulled(), items, errors), (pulled, in_flight, failed), "{case:?}");
 }
 
 /// What a whole batch returns.
