@@ -64,6 +64,7 @@ pub use sched::Turn;
 pub use task::{Reserve, Slot, TasksDone, reserve, tasks_done, try_spawn};
 
 #[doc = include_str!("cookbook.md")]
+#[doc = include_str!("cookbook-batch.md")]
 // With crates of which nobody needs to build any for a test of the library: `examples/recipes`.
 #[cfg_attr(not(doctest), doc = include_str!("cookbook-crates.md"))]
 pub mod cookbook {}

@@ -3,13 +3,14 @@
 //! The clients want tokio's traits, which `compat()` of tokio-util makes of futures-io's. No runtime
 //! of tokio runs.
 
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use gondola::net::TcpStream;
 use gondola::{AssertLocal, try_spawn};
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use std::error::Error;
 use std::net::SocketAddr;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, Portal, Row, Transaction};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -41,4 +42,17 @@ pub async fn postgres(address: SocketAddr) -> Result<Client, Failure> {
     let driver = async { drop(connection.await) };
     try_spawn(driver).map_err(|full| full.to_string())?.detach();
     Ok(client)
+}
+
+/// The rows of a cursor, a hundred at a time, as they are asked for: of a table that is larger than
+/// memory. The source of a [`batch::stream`](gondola::batch::stream), once it is pinned.
+pub fn rows(
+    transaction: &Transaction<'_>,
+    cursor: &Portal,
+) -> impl Stream<Item = Result<Row, tokio_postgres::Error>> {
+    let chunks = stream::try_unfold((), async |()| {
+        let rows = transaction.query_portal(cursor, 100).await?;
+        Ok((!rows.is_empty()).then_some((rows, ())))
+    });
+    chunks.map_ok(|rows| stream::iter(rows).map(Ok)).try_flatten()
 }

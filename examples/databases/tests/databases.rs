@@ -1,9 +1,12 @@
 //! Real servers, and what happens when they are slow, reset, refuse, or answer garbage.
 
-use databases::{Failure, postgres, redis};
+use databases::{Failure, postgres, redis, rows};
+use futures::{StreamExt, TryStreamExt};
 use gondola::time::timeout;
 use gondola::{batch, block_on};
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 use testbed::{Fault, Proxy, Server, free_port};
 
@@ -128,5 +131,38 @@ fn postgres_in_a_batch_and_behind_a_bad_line() {
         assert!(timeout(SHORT, ask()).await.is_err());
         proxy.set(None);
         ask().await
+    });
+}
+
+#[test]
+fn rows_of_a_cursor_come_as_they_are_asked_for() {
+    let server = Server::postgres();
+    run(async {
+        let mut client = postgres(server.address()).await?;
+        let updates = postgres(server.address()).await?;
+        client
+            .batch_execute(
+                "CREATE TABLE jobs (job int); INSERT INTO jobs SELECT generate_series(0, 4999)",
+            )
+            .await?;
+        let transaction = client.transaction().await?;
+        let statement = transaction.prepare("SELECT job FROM jobs ORDER BY job").await?;
+        let cursor = transaction.bind(&statement, &[]).await?;
+        let (pulled, sum) = (Cell::new(0), Cell::new(0));
+        let jobs = pin!(rows(&transaction, &cursor).inspect(|_| pulled.set(pulled.get() + 1)));
+        let run = batch::stream(jobs).limit(8).try_for_each(async |row| {
+            let job: i32 = row?.get(0);
+            let double = updates.query_one("SELECT $1::int * 2", &[&job]).await?;
+            sum.set(sum.get() + double.get::<_, i32>(0));
+            if job == 4_500 { Err(Failure::from("enough")) } else { Ok(()) }
+        });
+        let record = run.await.unwrap_err();
+        assert_eq!(record.index(), Some(4_500));
+        assert!((4_501..=4_508).contains(&pulled.get()), "{pulled:?}");
+        // The rest can be had: the cursor stands behind the last chunk.
+        let rest = record.rest.into_inner().try_collect::<Vec<_>>().await?;
+        assert_eq!(pulled.get(), 5_000);
+        assert_eq!(rest.len(), 5_000 - record.pulled);
+        Ok(())
     });
 }
