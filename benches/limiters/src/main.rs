@@ -2,6 +2,10 @@
 //! the smallest sufficient limit would, if it were known, and at how many times that limit.
 
 mod others;
+#[path = "../../../tests/limiter/ours.rs"]
+mod ours;
+#[path = "../../../src/batch/seeker.rs"]
+mod seeker;
 #[path = "../../../tests/limiter/aside.rs"]
 mod aside;
 #[path = "../../../tests/limiter/oracle.rs"]
@@ -30,6 +34,7 @@ fn limiters() -> Vec<(&'static str, Make)> {
         Box::new(move |server| Box::new(make(server)))
     }
     vec![
+        ("gondola", make(|_| ours::Ours::new(BETA, others::MAX))),
         ("AIMD (tower-acc)", Box::new(|_| others::aimd())),
         ("Gradient2 (tower-acc)", Box::new(|_| others::gradient2())),
         ("Vegas (tower-acc)", Box::new(|_| others::vegas())),

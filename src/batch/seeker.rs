@@ -1,0 +1,317 @@
+//! The limit that finds itself: completions in, the limit out. No clock, no I/O, no memory beyond a
+//! dozen numbers.
+//!
+//! # What it looks for
+//!
+//! One more slot brings more throughput, until something is full. Let `e` be how many percent of
+//! throughput one percent more in flight brings (the elasticity, d ln X / d ln K). Far below the knee it
+//! is 1, far above it 0, or less if the server suffers. The limit looked for is where `e` is `beta`: of a
+//! throughput that saturates as K / (1 + s (K - 1)), that gives away `beta` of the most it could be.
+//!
+//! # How
+//!
+//! *Growing*: the limit doubles, until the items take much longer than they did (then Little's law says
+//! where the knee was), or the thread is full, or there are too few items.
+//!
+//! *Leaning*: the limit is held a little above and a little below a level by turns, and a line is drawn
+//! through what that brought, in logarithms, with older windows fading. Its slope is `e`. The level
+//! leans to where `e` is `beta`. Latency alone never says in which direction to go: it grows for
+//! many reasons. It only bounds how steep a noisy slope can be, and says how far to go down.
+//!
+//! *Refused*: items that the server refused cut the limit at once, and the new bound rises slowly.
+#![forbid(unsafe_code)]
+
+/// An item that has come to its end. Times are in seconds, from any beginning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) begun: f64,
+    pub(super) now: f64,
+    /// How long the thread has been at work for all of them until now.
+    pub(super) busy: f64,
+    /// How many were in flight, this one among them.
+    pub(super) in_flight: usize,
+    /// The server had no room for it.
+    pub(super) refused: bool,
+}
+
+/// Where to look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) start: usize,
+    pub(super) min: usize,
+    pub(super) max: usize,
+    pub(super) beta: f64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Seeker {
+    bounds: Bounds,
+    limit: usize,
+    /// The bound that refusals have set.
+    cap: f64,
+    /// How long an item takes with nobody else in its way.
+    alone: f64,
+    stage: Stage,
+    window: Window,
+    /// Of the last items, so many were refused.
+    refused: f64,
+    /// How many may end before another cut, and how many windows until the bound rises.
+    pause: usize,
+    rises_in: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Growing,
+    Leaning(Line),
+}
+
+/// What has ended since the limit was set.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    /// When the limit was set, and how long the thread had been at work by then.
+    set: Option<(f64, f64)>,
+    /// How many ended before the window begins.
+    skipped: usize,
+    begun: f64,
+    busy: f64,
+    count: f64,
+    good: f64,
+    latency: f64,
+    squares: f64,
+    in_flight: f64,
+}
+
+/// What a window says.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// Good items in a second, as a logarithm.
+    speed: f64,
+    latency: f64,
+    /// The standard error of the latency, as a share of it.
+    error: f64,
+    /// The share of the time in which the thread was at work.
+    busy: f64,
+    /// There were not enough items for the limit.
+    idle: bool,
+}
+
+/// A line through windows, of which older ones fade.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    /// The logarithm of the limit around which the windows are.
+    level: f64,
+    is_high: bool,
+    /// Sums of 1, k, x, k k, k x.
+    sums: [f64; 5],
+    /// How often running the last windows were far off, and on which side.
+    off: f64,
+}
+
+const FIRST: usize = 8;
+/// Growing ends when items take so many times as long as alone.
+const LONGER: f64 = 1.6;
+const HEADROOM: f64 = 1.3;
+/// The limits of two windows are apart by this factor.
+const APART: f64 = 1.4;
+const GAIN: f64 = 0.2;
+const FADES: f64 = 0.8;
+
+impl Line {
+    fn at(limit: f64) -> Self {
+        Self { level: limit.max(1.0).ln(), is_high: false, sums: [0.0; 5], off: 0.0 }
+    }
+
+    /// Slope and height of the line; `None` as long as there is only one point.
+    fn slope(&self) -> Option<(f64, f64)> {
+        let [n, k, x, kk, kx] = self.sums;
+        let spread = n * kk - k * k;
+        (spread > 1e-6 * n * n).then(|| {
+            let slope = (n * kx - k * x) / spread;
+            (slope, (x - slope * k) / n)
+        })
+    }
+
+    fn add(&mut self, limit: f64, seen: &Seen) {
+        let (k, x) = (limit.ln(), seen.speed);
+        if let Some((slope, height)) = self.slope() {
+            let miss = x - (height + slope * k);
+            let far = miss.abs() > f64::max(0.4, 3.0 * seen.error);
+            if far && self.off * miss > 0.0 {
+                // Twice on the same side: the server is another one now.
+                self.sums = [0.0; 5];
+                self.off = 0.0;
+            } else {
+                self.off = if far { miss } else { 0.0 };
+            }
+        }
+        for (sum, new) in self.sums.iter_mut().zip([1.0, k, x, k * k, k * x]) {
+            *sum = FADES * *sum + new;
+        }
+    }
+}
+
+impl Seeker {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            limit: bounds.start,
+            cap: bounds.max as f64,
+            alone: f64::INFINITY,
+            stage: Stage::Growing,
+            window: Window::default(),
+            refused: 0.0,
+            pause: 0,
+            rises_in: 0,
+        }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn ended(&mut self, item: Ended) {
+        if self.throttles(&item) {
+            return;
+        }
+        let Some(seen) = self.window.add(&item, self.limit, self.is_growing()) else { return };
+        let surely = seen.latency * (1.0 + 2.0 * seen.error);
+        self.alone = self.alone.min(surely);
+        if self.rises_in > 0 {
+            self.rises_in -= 1;
+            if self.rises_in == 0 && self.cap < self.bounds.max as f64 {
+                self.cap = (self.cap + f64::max(1.0, 0.2 * self.cap)).min(self.bounds.max as f64);
+                self.rises_in = 6;
+            }
+        }
+        match self.stage {
+            Stage::Growing => self.grow(&seen),
+            Stage::Leaning(line) => self.lean(line, &seen),
+        }
+        self.window = Window { set: Some((item.now, item.busy)), ..Window::default() };
+    }
+
+    fn is_growing(&self) -> bool {
+        matches!(self.stage, Stage::Growing)
+    }
+
+    fn grow(&mut self, seen: &Seen) {
+        let limit = self.limit as f64;
+        if seen.latency * (1.0 - seen.error) > LONGER * self.alone {
+            // By Little's law, so many would have been enough for this throughput.
+            self.lean_from(HEADROOM * limit * self.alone / seen.latency);
+        } else if seen.busy > 0.9 || seen.idle || limit >= self.cap {
+            self.lean_from(limit);
+        } else {
+            self.set(f64::min(2.0 * limit, 1.5 * limit / seen.busy));
+        }
+    }
+
+    fn lean_from(&mut self, limit: f64) {
+        self.stage = Stage::Leaning(Line::at(limit.clamp(1.0, self.cap)));
+        self.turn();
+    }
+
+    fn lean(&mut self, mut line: Line, seen: &Seen) {
+        let limit = self.limit as f64;
+        line.add(limit, seen);
+        if let Some((slope, _)) = line.slope() {
+            // Latency over the limit is convex, so the slope times it is at most what an item takes alone.
+            if !seen.idle && slope * seen.latency > self.alone {
+                self.alone += 0.1 * (slope.min(1.0) * seen.latency - self.alone);
+            }
+            let mut slope = slope.clamp(-1.0, f64::min(1.0, 1.2 * self.alone / seen.latency));
+            if seen.idle {
+                slope = slope.min(0.0);
+            }
+            let mut step = slope - self.bounds.beta;
+            if step < 0.0 {
+                let queued = (seen.latency / (1.2 * self.alone)).ln();
+                step = step.min(-0.5 * queued.clamp(0.0, 1.0));
+            }
+            line.level = (line.level + GAIN * step).clamp(0.0, self.cap.ln());
+            if seen.busy > 0.5 {
+                line.level = line.level.min((limit / seen.busy).ln() + 0.02).max(0.0);
+            }
+        }
+        self.stage = Stage::Leaning(line);
+        self.turn();
+    }
+
+    /// Goes to the other side of the level.
+    fn turn(&mut self) {
+        let Stage::Leaning(line) = &mut self.stage else { return };
+        line.is_high = !line.is_high;
+        let half = APART.sqrt();
+        let low = (line.level.exp() / half).round();
+        let limit = if line.is_high { f64::max(low + 1.0, (line.level.exp() * half).round()) } else { low };
+        self.set(limit);
+    }
+
+    fn set(&mut self, limit: f64) {
+        let most = self.cap.max(self.bounds.min as f64);
+        self.limit = (limit.clamp(self.bounds.min as f64, most) as usize).max(1);
+    }
+
+    /// Takes in whether the item was refused; `true` if that was once too often.
+    fn throttles(&mut self, item: &Ended) -> bool {
+        let memory = f64::max(24.0, 2.0 * self.limit as f64);
+        self.refused += (f64::from(u8::from(item.refused)) - self.refused) / memory;
+        self.pause = self.pause.saturating_sub(1);
+        if !item.refused || self.refused <= 0.1 || self.pause > 0 {
+            return false;
+        }
+        let limit = self.limit as f64;
+        self.cap = f64::max(1.0, 0.95 * limit);
+        self.lean_from(limit * (1.0 - self.refused).clamp(0.5, 0.9));
+        self.refused *= 0.3;
+        self.pause = 2 * self.limit + 8;
+        self.rises_in = 6;
+        self.window = Window { set: Some((item.now, item.busy)), ..Window::default() };
+        true
+    }
+}
+
+impl Window {
+    /// Takes an item in; says what the window has seen, once it is full.
+    fn add(&mut self, item: &Ended, limit: usize, is_growing: bool) -> Option<Seen> {
+        let (set, busy) = *self.set.get_or_insert((item.begun, 0.0));
+        let full = if is_growing {
+            // Those that began under this limit, and not all of them: it is to be quick.
+            if item.begun < set {
+                return None;
+            }
+            (self.begun, self.busy) = (set, busy);
+            usize::max(FIRST, limit / 2)
+        } else {
+            // Those that began under another limit are on their way out.
+            if self.skipped < limit {
+                self.skipped += 1;
+                (self.begun, self.busy) = (item.now, item.busy);
+                return None;
+            }
+            usize::max(16, 2 * limit).next_multiple_of(limit)
+        };
+        let latency = item.now - item.begun;
+        self.count += 1.0;
+        self.good += f64::from(u8::from(!item.refused));
+        self.latency += latency;
+        self.squares += latency * latency;
+        self.in_flight += item.in_flight as f64;
+        if self.count < full as f64 {
+            return None;
+        }
+        let Self { count, latency, .. } = *self;
+        let time = item.now - self.begun;
+        let mean = latency / count;
+        let variance = f64::max(0.0, self.squares / count - mean * mean);
+        // Nothing takes no time at all, but a clock may say so.
+        (time > 0.0 && mean > 0.0).then(|| Seen {
+            speed: (f64::max(self.good, 0.5) / time).ln(),
+            latency: mean,
+            error: variance.sqrt() / mean / count.sqrt(),
+            busy: ((item.busy - self.busy) / time).clamp(0.001, 1.0),
+            idle: self.in_flight / count < 0.85 * limit as f64,
+        })
+    }
+}
