@@ -113,9 +113,9 @@ const FIRST: usize = 8;
 const LONGER: f64 = 1.6;
 const HEADROOM: f64 = 1.3;
 /// The limits of two windows are apart by this factor.
-const APART: f64 = 1.4;
-const GAIN: f64 = 0.2;
-const FADES: f64 = 0.8;
+const APART: f64 = 1.3;
+const GAIN: f64 = 0.25;
+const FADES: f64 = 0.7;
 
 impl Line {
     fn at(limit: f64) -> Self {
@@ -180,8 +180,8 @@ impl Seeker {
         if self.rises_in > 0 {
             self.rises_in -= 1;
             if self.rises_in == 0 && self.cap < self.bounds.max as f64 {
-                self.cap = (self.cap + f64::max(1.0, 0.2 * self.cap)).min(self.bounds.max as f64);
-                self.rises_in = 6;
+                self.cap = (self.cap + f64::max(1.0, 0.1 * self.cap)).min(self.bounds.max as f64);
+                self.rises_in = 3;
             }
         }
         match self.stage {
@@ -262,11 +262,11 @@ impl Seeker {
             return false;
         }
         let limit = self.limit as f64;
-        self.cap = f64::max(1.0, 0.95 * limit);
-        self.lean_from(limit * (1.0 - self.refused).clamp(0.5, 0.9));
+        self.cap = limit;
+        self.lean_from(limit * (1.05 - self.refused).clamp(0.5, 0.95));
         self.refused *= 0.3;
         self.pause = 2 * self.limit + 8;
-        self.rises_in = 6;
+        self.rises_in = 3;
         self.window = Window { set: Some((item.now, item.busy)), ..Window::default() };
         true
     }
@@ -292,24 +292,27 @@ impl Window {
             }
             usize::max(16, 2 * limit).next_multiple_of(limit)
         };
-        let latency = item.now - item.begun;
         self.count += 1.0;
-        self.good += f64::from(u8::from(!item.refused));
-        self.latency += latency;
-        self.squares += latency * latency;
         self.in_flight += item.in_flight as f64;
+        if !item.refused {
+            // A refusal is quick, and says nothing of how long the work takes.
+            let latency = item.now - item.begun;
+            self.good += 1.0;
+            self.latency += latency;
+            self.squares += latency * latency;
+        }
         if self.count < full as f64 {
             return None;
         }
-        let Self { count, latency, .. } = *self;
+        let Self { count, good, latency, .. } = *self;
         let time = item.now - self.begun;
-        let mean = latency / count;
-        let variance = f64::max(0.0, self.squares / count - mean * mean);
-        // Nothing takes no time at all, but a clock may say so.
+        let mean = latency / good;
+        let variance = f64::max(0.0, self.squares / good - mean * mean);
+        // Nothing takes no time at all, but a clock may say so; and all may have been refused.
         (time > 0.0 && mean > 0.0).then(|| Seen {
-            speed: (f64::max(self.good, 0.5) / time).ln(),
+            speed: (good / time).ln(),
             latency: mean,
-            error: variance.sqrt() / mean / count.sqrt(),
+            error: variance.sqrt() / mean / good.sqrt(),
             busy: ((item.busy - self.busy) / time).clamp(0.001, 1.0),
             idle: self.in_flight / count < 0.85 * limit as f64,
         })

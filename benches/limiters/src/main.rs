@@ -78,10 +78,14 @@ fn main() {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let detailed = std::env::args().nth(2).is_some();
     let limiters = limiters();
+    let tuning = std::env::var_os("TUNING").is_some(); // without the servers that are set aside
     for (title, servers) in [
         (format!("set aside: 14 servers, hash {:016x}", hasher.finish()), &aside::SERVERS[..]),
         ("tuned on: 25 servers".to_string(), &tuned::SERVERS[..]),
-    ] {
+    ]
+    .into_iter()
+    .skip(usize::from(tuning))
+    {
         let chosen: Vec<_> = limiters.iter().filter(|(name, _)| name.contains(&filter)).collect();
         // By server, limiter, count.
         let scores = Mutex::new(vec![vec![[Score::default(); COUNTS.len()]; chosen.len()]; servers.len()]);
