@@ -162,16 +162,17 @@ fn a_storm_of_timeouts_and_retries_never_exceeds_the_limit() {
                 sleep(Duration::from_millis(pause)).await;
                 Ok(())
             };
-            let run = batch(0..1000).limit(limit).on_error(OnError::Collect).try_for_each(async |n| {
-                for try_no in 0..4 {
-                    let limit = Duration::from_millis(10);
-                    match timeout(limit, attempt(n, try_no)).await {
-                        Ok(Ok(())) => return Ok(()),
-                        Ok(Err(_)) | Err(_) => sleep(Duration::from_millis(1 << try_no)).await,
+            let run =
+                batch(0..1000).limit(limit).on_error(OnError::Collect).try_for_each(async |n| {
+                    for try_no in 0..4 {
+                        let limit = Duration::from_millis(10);
+                        match timeout(limit, attempt(n, try_no)).await {
+                            Ok(Ok(())) => return Ok(()),
+                            Ok(Err(_)) | Err(_) => sleep(Duration::from_millis(1 << try_no)).await,
+                        }
                     }
-                }
-                Err("four times")
-            });
+                    Err("four times")
+                });
             let record = run.await.unwrap_err();
             assert_eq!(record.pulled, 1000);
             assert_eq!(gondola::metrics().unwrap().timers, 0);

@@ -206,7 +206,7 @@ fn with_every_other_option() {
         let run = batch::stream(stream::iter(0..9)).limit(0).for_each(async |_| {});
         let record = run.await.unwrap_err();
         assert_eq!(record.kind, ErrorKind::ZeroLimit);
-        record.rest.into_inner().collect::<Vec<_>>().await
+        record.rest.collect::<Vec<_>>().await
     });
     assert_eq!(rest.len(), 9);
     let collected = batch::stream(stream::iter(0..9)).limit(4).on_error(OnError::Collect);

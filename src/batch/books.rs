@@ -4,6 +4,7 @@
 use super::error::{BatchError, ErrorKind, ItemError};
 use super::feed::Feed;
 use super::on_error::OnError;
+use super::source::Source;
 use super::verbs::Verb;
 use crate::panic::Contained;
 
@@ -16,7 +17,7 @@ pub(super) struct Books<V, E> {
 
 pub(super) type Outcome<I, V, O> = Result<
     <V as Verb<O>>::Whole,
-    Box<BatchError<I, <V as Verb<O>>::Error, <V as Verb<O>>::Partial>>,
+    Box<BatchError<<I as Source>::Rest, <V as Verb<O>>::Error, <V as Verb<O>>::Partial>>,
 >;
 
 impl<V, E> Books<V, E> {
@@ -50,7 +51,7 @@ impl<V, E> Books<V, E> {
     /// The end: what the user gave is dropped, then the result is made. If something panics on the
     /// way, whatever was collected is dropped as well.
     #[inline(always)]
-    pub(super) fn close<I, F, O>(self, feed: Feed<I, F>) -> Outcome<I, V, O>
+    pub(super) fn close<I: Source, F, O>(self, feed: Feed<I, F>) -> Outcome<I, V, O>
     where
         V: Verb<O, Error = E>,
     {
@@ -60,7 +61,7 @@ impl<V, E> Books<V, E> {
         contained.drop(f);
         contained.drop(cancel);
         let rest = match kind {
-            Some(_) => Some(items),
+            Some(_) => Some(items.into_rest()),
             None => {
                 contained.drop(items);
                 None

@@ -1,7 +1,7 @@
 //! A batch before it runs: its source, its limit, its settings, and the verbs that make a run of it.
 #![forbid(unsafe_code)]
 
-use super::limit::Limited;
+use super::limited::{Limits, Under};
 use super::on_error::OnError;
 use super::run::{Plan, Run};
 use super::source::{Growing, Source};
@@ -52,38 +52,6 @@ pub(super) fn batch_of<I>(items: I) -> Batch<I, ()> {
     Batch { items, limit: (), on_error: OnError::default(), token: None }
 }
 
-mod sealed {
-    use crate::batch::limit::Limit;
-
-    #[diagnostic::on_unimplemented(
-        message = "this batch has no limit yet",
-        label = "needs a limit first",
-        note = "add `.limit(k)` before the verb: at most `k` items are in flight at any moment"
-    )]
-    pub trait Limits {
-        /// The most that it may be, and the handle by which it changes.
-        fn open(self) -> (usize, Option<Limit>);
-    }
-
-    impl Limits for usize {
-        fn open(self) -> (usize, Option<Limit>) {
-            (self, None)
-        }
-    }
-
-    impl Limits for Limit {
-        fn open(self) -> (usize, Option<Limit>) {
-            (self.max(), Some(self))
-        }
-    }
-
-    impl Limits for &Limit {
-        fn open(self) -> (usize, Option<Limit>) {
-            self.clone().open()
-        }
-    }
-}
-
 /// A batch that waits for its verb. Returned by [`batch`], with `K = ()`: then it needs a
 /// [`limit`](Self::limit) first.
 ///
@@ -117,8 +85,9 @@ impl<I> Batch<I, ()> {
     /// assert_eq!((record.kind, record.rest), (ErrorKind::ZeroLimit, 1..4));
     /// ```
     ///
-    /// A [`Limit`](super::Limit) instead of a number can be changed while the batch runs.
-    pub fn limit<K: sealed::Limits>(self, limit: K) -> Batch<I, K> {
+    /// A [`Limit`](super::Limit) instead of a number can be changed while the batch runs, and an
+    /// [`Auto`](super::Auto) finds itself.
+    pub fn limit<K: Limits>(self, limit: K) -> Batch<I, K> {
         let Self { items, on_error, token, .. } = self;
         Batch { items, limit, on_error, token }
     }
@@ -151,7 +120,7 @@ impl<I: Iterator, K> Batch<I, K> {
     }
 }
 
-impl<I: Source, K> Batch<I, K> {
+impl<I: Source, K: Under> Batch<I, K> {
     /// What to do once an item has failed; by default `Stop(Cancel)`.
     ///
     /// ```
@@ -220,9 +189,9 @@ impl<I: Source, K> Batch<I, K> {
     /// })).unwrap();
     /// assert_eq!(sum.get(), 10);
     /// ```
-    pub fn for_each<F, Fut>(self, f: F) -> Run<I, F, Fut, ForEach>
+    pub fn for_each<F, Fut>(self, f: F) -> Run<K::Source<I>, F, Fut, ForEach>
     where
-        K: sealed::Limits,
+        K: Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = ()>,
     {
@@ -248,9 +217,9 @@ impl<I: Source, K> Batch<I, K> {
     ///
     /// Over `items.enumerate()` the closure knows the index as well; [`BatchError`](super::BatchError) shows how to
     /// resume with it.
-    pub fn try_for_each<F, Fut, E>(self, f: F) -> Run<I, F, Fut, ForEach<E>>
+    pub fn try_for_each<F, Fut, E>(self, f: F) -> Run<K::Source<I>, F, Fut, ForEach<E>>
     where
-        K: sealed::Limits,
+        K: Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<(), E>>,
     {
@@ -269,9 +238,9 @@ impl<I: Source, K> Batch<I, K> {
     /// let lengths = block_on(batch(["a", "bb"]).limit(2).map(async |text| text.len()));
     /// assert_eq!(lengths.unwrap(), [1, 2]);
     /// ```
-    pub fn map<F, Fut>(self, f: F) -> Run<I, F, Fut, Map<Fut::Output>>
+    pub fn map<F, Fut>(self, f: F) -> Run<K::Source<I>, F, Fut, Map<Fut::Output>>
     where
-        K: sealed::Limits,
+        K: Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future,
     {
@@ -291,9 +260,9 @@ impl<I: Source, K> Batch<I, K> {
     /// let parsed = block_on(batch(["1", "2"]).limit(2).try_map(async |t| t.parse::<u8>()));
     /// assert_eq!(parsed.unwrap(), [1, 2]);
     /// ```
-    pub fn try_map<F, Fut, O, E>(self, f: F) -> Run<I, F, Fut, Map<O, E>>
+    pub fn try_map<F, Fut, O, E>(self, f: F) -> Run<K::Source<I>, F, Fut, Map<O, E>>
     where
-        K: sealed::Limits,
+        K: Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<O, E>>,
     {
@@ -336,9 +305,9 @@ impl<I: Source, K> Batch<I, K> {
         window: usize,
         f: F,
         deliver: G,
-    ) -> Run<I, F, Fut, InOrder<Fut::Output, G>>
+    ) -> Run<K::Source<I>, F, Fut, InOrder<Fut::Output, G>>
     where
-        K: sealed::Limits,
+        K: Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future,
         G: FnMut(Fut::Output),
@@ -373,9 +342,9 @@ impl<I: Source, K> Batch<I, K> {
         window: usize,
         f: F,
         deliver: G,
-    ) -> Run<I, F, Fut, InOrder<O, G, E>>
+    ) -> Run<K::Source<I>, F, Fut, InOrder<O, G, E>>
     where
-        K: sealed::Limits,
+        K: Limits,
         F: FnMut(I::Item) -> Fut,
         Fut: Future<Output = Result<O, E>>,
         G: FnMut(O),
@@ -383,14 +352,13 @@ impl<I: Source, K> Batch<I, K> {
         Run::new(self.plan(), f, InOrder::new(window, deliver))
     }
 
-    fn plan(self) -> Plan<I>
+    fn plan(self) -> Plan<K::Source<I>>
     where
-        K: sealed::Limits,
+        K: Limits,
     {
         let Self { items, limit, on_error, token } = self;
-        let (limit, changes) = limit.open();
-        let changes = changes.map(|limit| Box::new(Limited::new(limit)));
-        Plan { items, limit, changes, on_error, token }
+        let (limit, items) = limit.over(items);
+        Plan { items, limit, on_error, token }
     }
 }
 

@@ -2,9 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::error::ErrorKind;
-use super::limit::Limited;
 use super::on_error::Stop;
-use super::source::Source;
+use super::source::{Control as _, Source};
 use crate::cancel::Waiting;
 use crate::slots::{MAX_ITEMS, Slots};
 
@@ -19,22 +18,15 @@ pub(super) struct Feed<I, F> {
     pub(super) stopped: Option<ErrorKind>,
     /// What is in flight is to be dropped.
     pub(super) cuts: bool,
-    /// The limit, if it may change. In a box: few batches have one.
-    pub(super) limited: Option<Box<Limited>>,
     /// The source had nothing in this turn, and may have something in the next one.
     pub(super) dry: bool,
 }
 
 impl<I, F> Feed<I, F> {
     #[inline(always)]
-    pub(super) fn new(
-        items: I,
-        f: F,
-        cancel: Option<Waiting>,
-        limited: Option<Box<Limited>>,
-    ) -> Self {
+    pub(super) fn new(items: I, f: F, cancel: Option<Waiting>) -> Self {
         let (closed, cuts, dry) = (false, false, false);
-        Self { items, f, cancel, pulled: 0, closed, stopped: None, cuts, limited, dry }
+        Self { items, f, cancel, pulled: 0, closed, stopped: None, cuts, dry }
     }
 
     /// Begins nothing more. Of several stops, the first gives the reason, and the hardest decides.
@@ -75,7 +67,10 @@ impl<I, F> Feed<I, F> {
     }
 
     /// Whether the limit keeps vacant slots from being filled.
-    pub(super) fn is_held_back(&self, in_flight: usize) -> bool {
-        self.limited.as_ref().is_some_and(|limited| limited.seen <= in_flight)
+    pub(super) fn is_held_back(&mut self, in_flight: usize) -> bool
+    where
+        I: Source,
+    {
+        self.items.control().is_some_and(|limit| limit.seen() <= in_flight)
     }
 }

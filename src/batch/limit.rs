@@ -10,6 +10,7 @@
 //!    one reads the new limit.
 #![forbid(unsafe_code)]
 
+use super::source::Control;
 use crate::cancel::{CancellationToken, Waiting};
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 use std::fmt;
@@ -116,25 +117,30 @@ impl fmt::Debug for Limit {
 }
 
 /// A batch's end of a limit.
-pub(super) struct Limited {
+#[derive(Debug)]
+pub struct Watching {
     limit: Limit,
-    /// The limit at the beginning of the turn.
-    pub(super) seen: usize,
+    seen: usize,
     change: Option<Waiting>,
 }
 
-impl Limited {
+impl Watching {
     pub(super) fn new(limit: Limit) -> Self {
         Self { seen: limit.get(), limit, change: None }
     }
+}
 
-    pub(super) fn look(&mut self) -> usize {
+impl Control for Watching {
+    fn look(&mut self) -> usize {
         self.seen = self.limit.get();
         self.seen
     }
 
-    /// Has the task woken at the next change. `true`: it has changed already.
-    pub(super) fn wait(&mut self, cx: &mut Context<'_>) -> bool {
+    fn seen(&self) -> usize {
+        self.seen
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> bool {
         let change = self.change.get_or_insert_with(|| Waiting::new(self.limit.token().clone()));
         if change.poll(cx).is_ready() {
             self.change = None;
@@ -157,13 +163,13 @@ mod models {
             let other = limit.clone();
             let raises = thread::spawn(move || other.set(2));
             let sleeper = Sleeper::new();
-            let mut limited = Limited::new(limit);
+            let mut limited = Watching::new(limit);
             while limited.look() == 0 {
                 if !limited.wait(&mut Context::from_waker(&sleeper.waker())) {
                     sleeper.sleep();
                 }
             }
-            assert_eq!(limited.seen, 2);
+            assert_eq!(limited.seen(), 2);
             raises.join().unwrap();
         });
     }
@@ -174,8 +180,8 @@ mod models {
             let limit = Limit::new(0, 4);
             let other = limit.clone();
             let sleeper = Sleeper::new();
-            let mut gone = Limited::new(limit.clone());
-            let mut stays = Limited::new(limit);
+            let mut gone = Watching::new(limit.clone());
+            let mut stays = Watching::new(limit);
             gone.wait(&mut Context::from_waker(&sleeper.waker()));
             let raises = thread::spawn(move || other.set(1));
             drop(gone);

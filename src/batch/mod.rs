@@ -45,19 +45,23 @@
 
 #[cfg(feature = "anyhow")]
 mod anyhow;
+mod auto;
 mod books;
 mod builder;
 mod error;
 mod feed;
 mod limit;
+mod limited;
 mod on_error;
 mod run;
+mod seeker;
 mod source;
 mod stop_when;
 #[cfg(feature = "stream")]
 mod stream;
 mod verbs;
 
+pub use auto::Auto;
 pub use builder::{Batch, batch};
 pub use error::{BatchError, ErrorKind, ItemError};
 pub use limit::Limit;

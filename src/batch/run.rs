@@ -4,9 +4,8 @@
 use super::books::{Books, Outcome};
 use super::error::{ErrorKind, ItemError};
 use super::feed::Feed;
-use super::limit::Limited;
 use super::on_error::{OnError, Stop};
-use super::source::{Pulled, Source};
+use super::source::{Control as _, Pulled, Source};
 use super::stop_when::{StopWhen, Stoppable};
 use super::verbs::Verb;
 use crate::bell::ParentBell;
@@ -47,8 +46,6 @@ impl<I, F, Fut: Future, V: Verb<Fut::Output>> Unpin for Run<I, F, Fut, V> {}
 pub(super) struct Plan<I> {
     pub(super) items: I,
     pub(super) limit: usize,
-    /// The limit, if it may change.
-    pub(super) changes: Option<Box<Limited>>,
     pub(super) on_error: OnError,
     pub(super) token: Option<CancellationToken>,
 }
@@ -257,6 +254,18 @@ where
 
     /// Turns until there is nothing to do at present, or the budget of this poll is used up.
     fn poll(&mut self, asked: &mut Option<Stop>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(limit) = self.feed.items.control() {
+            limit.enter();
+        }
+        let poll = self.poll_turns(asked, cx);
+        if let Some(limit) = self.feed.items.control() {
+            limit.leave();
+        }
+        poll
+    }
+
+    #[inline(always)]
+    fn poll_turns(&mut self, asked: &mut Option<Stop>, cx: &mut Context<'_>) -> Poll<()> {
         self.wheel.wakes.bell().disarm();
         self.follow_the_runtime();
         if let Some(cancel) = &mut self.feed.cancel {
@@ -271,10 +280,10 @@ where
             if self.feed.closed && slots.taken() == 0 {
                 return Poll::Ready(());
             }
-            let feed = &self.feed;
-            let waits = I::MAY_GROW && feed.dry
-                || feed.is_held_back(slots.taken())
-                || !self.books.lets_begin(feed.pulled);
+            let feed = &mut self.feed;
+            let is_held_back = feed.is_held_back(slots.taken());
+            let waits =
+                I::MAY_GROW && feed.dry || is_held_back || !self.books.lets_begin(feed.pulled);
             if wakes.any_ready() || !feed.closed && slots.any_vacant() && !waits {
                 // One more turn, if there is a step left for each item in flight, and as many as a
                 // turn has ever taken in which items did steps of their own.
@@ -285,9 +294,8 @@ where
                 // Nobody can go on. From here on, the first wake tells the parent.
                 wakes.bell().arm(cx.waker());
                 // Or the first change of the limit, where that is what holds it back.
-                let held_back = !self.feed.closed && self.feed.is_held_back(slots.taken());
-                let limited = self.feed.limited.as_mut().filter(|_| held_back);
-                let changed = limited.is_some_and(|limit| limit.wait(cx));
+                let limit = feed.items.control().filter(|_| is_held_back);
+                let changed = limit.is_some_and(|limit| limit.wait(cx));
                 // Arming calls foreign code, which may wake an item; and another thread may.
                 if !changed && !wakes.any_ready() && wakes.fall_asleep() {
                     return Poll::Pending;
@@ -309,6 +317,7 @@ where
         let mut share = account.share(slot_count);
         let mut polls = 0;
         wakes.drain();
+        let in_flight = slots.taken();
         for (slot, waker) in wakes.begin_turn() {
             // Behind the slots stands the source's own waker.
             if I::WAKES && slot == slots.len() {
@@ -320,6 +329,9 @@ where
             let Some((index, poll)) = slots.poll(slot, cx) else { continue };
             polls += 1;
             if let Poll::Ready(output) = poll {
+                if let Some(limit) = feed.items.control() {
+                    limit.ended(slot, in_flight);
+                }
                 books.take_in(index, output, feed);
             }
         }
@@ -341,8 +353,8 @@ where
         if I::MAY_GROW && !I::WAKES {
             feed.dry = false;
         }
-        if let Some(limited) = &mut feed.limited {
-            let room = limited.look().saturating_sub(slots.taken());
+        if let Some(limit) = feed.items.control() {
+            let room = limit.look().saturating_sub(slots.taken());
             most = most.min(polls.saturating_add(room.try_into().unwrap_or(u32::MAX)));
         }
         // A failure may become visible meanwhile, by a wake from another thread. Then a new turn looks
@@ -376,12 +388,19 @@ where
                     break;
                 }
             };
-            let waker = wakes.waker_of(slots.next());
+            let slot = slots.next();
+            let waker = wakes.waker_of(slot);
             let cx = &mut Context::from_waker(&waker);
+            if let Some(limit) = feed.items.control() {
+                limit.began(slot);
+            }
             let index = feed.pulled;
             feed.pulled += 1;
             polls += 1;
             if let Poll::Ready(output) = slots.begin(index, (feed.f)(item), cx) {
+                if let Some(limit) = feed.items.control() {
+                    limit.ended(slot, slots.taken() + 1);
+                }
                 books.take_in(index, output, feed);
                 // Over the budget, slots are filled, but not by one item after the other.
                 if polls >= account.left() {
@@ -426,8 +445,8 @@ impl<I: Source> Plan<I> {
 
     #[inline(always)]
     fn open<F, V, E>(self, f: F, verb: V) -> (Feed<I, F>, Books<V, E>) {
-        let Self { items, changes, on_error, token, .. } = self;
-        (Feed::new(items, f, token.map(Waiting::new), changes), Books::new(verb, on_error))
+        let Self { items, on_error, token, .. } = self;
+        (Feed::new(items, f, token.map(Waiting::new)), Books::new(verb, on_error))
     }
 }
 

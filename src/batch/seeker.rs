@@ -244,7 +244,8 @@ impl Seeker {
         line.is_high = !line.is_high;
         let half = APART.sqrt();
         let low = (line.level.exp() / half).round();
-        let limit = if line.is_high { f64::max(low + 1.0, (line.level.exp() * half).round()) } else { low };
+        let limit =
+            if line.is_high { f64::max(low + 1.0, (line.level.exp() * half).round()) } else { low };
         self.set(limit);
     }
 
@@ -316,5 +317,78 @@ impl Window {
             busy: ((item.busy - self.busy) / time).clamp(0.001, 1.0),
             idle: self.in_flight / count < 0.85 * limit as f64,
         })
+    }
+}
+
+#[cfg(all(test, not(gondola_loom)))]
+mod tests {
+    use super::*;
+
+    /// Clocks that stand still, jump by years, and go on; all refused, none refused; threads that are
+    /// always at work, or never.
+    #[test]
+    fn whatever_it_hears_the_limit_stays_within_its_bounds() {
+        let mut state = 7_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        for _ in 0..2_000 {
+            let min = 1 + random(4) as usize;
+            let max = min + random(300) as usize;
+            let start = min + random((max - min + 1) as u64) as usize;
+            let beta = [0.01, 0.05, 0.15, 0.5, 0.9][random(5) as usize];
+            let mut seeker = Seeker::new(Bounds { start, min, max, beta });
+            let (mut now, mut busy) = (0.0, 0.0);
+            let (refuses, jumps) = (random(3), random(100));
+            for _ in 0..random(3_000) {
+                let step = match random(100) {
+                    0 if jumps < 10 => 1e8,
+                    n if n < 20 => 0.0,
+                    n => n as f64 * 1e-6,
+                };
+                now += step;
+                busy += if random(2) == 0 { step } else { 0.0 };
+                let in_flight = 1 + random(seeker.limit() as u64) as usize;
+                let refused = random(3) < refuses;
+                let begun = f64::max(0.0, now - random(1_000) as f64 * 1e-5);
+                seeker.ended(Ended { begun, now, busy, in_flight, refused });
+                assert!((min..=max).contains(&seeker.limit()), "{seeker:?}");
+            }
+        }
+    }
+
+    /// A stall of an hour, as of a laptop that sleeps, is forgotten.
+    #[test]
+    fn a_clock_that_jumps_once_changes_little() {
+        let mut seeker = Seeker::new(Bounds { start: 8, min: 1, max: 200, beta: 0.15 });
+        let (mut now, mut ended) = (0.0, 0);
+        let mut limits = Vec::new();
+        while ended < 20_000 {
+            // Ten places, a millisecond each, all in step.
+            let limit = seeker.limit();
+            let latency = 1e-3 * f64::max(1.0, limit as f64 / 10.0);
+            now += latency;
+            if (10_000..10_000 + limit).contains(&ended) {
+                now += 3_600.0;
+            }
+            for place in 0..limit {
+                let begun =
+                    now - latency - if ended / limit == 10_000 / limit { 3_600.0 } else { 0.0 };
+                let in_flight = limit - place.min(limit - 1);
+                let in_flight = in_flight.max(limit); // they are refilled one by one
+                seeker.ended(Ended { begun, now, busy: 0.0, in_flight, refused: false });
+            }
+            ended += limit;
+            limits.push((ended, limit));
+        }
+        let mean = |from: usize| {
+            let in_range = limits.iter().filter(|(at, _)| (from..from + 3_000).contains(at));
+            let (sum, count) =
+                in_range.fold((0, 0), |(sum, count), (_, limit)| (sum + limit, count + 1));
+            sum as f64 / f64::from(count)
+        };
+        let (before, after) = (mean(6_000), mean(16_000));
+        assert!((8.0..20.0).contains(&before) && (8.0..20.0).contains(&after), "{before} {after}");
     }
 }

@@ -1,4 +1,5 @@
-//! Where items come from: an iterator, or one that may have more to give later.
+//! Where items come from: an iterator, or one that may have more to give later; and how many of them
+//! may be in flight, if that changes.
 #![forbid(unsafe_code)]
 
 use std::task::Context;
@@ -17,6 +18,9 @@ use std::task::Context;
 pub trait Source: sealed::Sealed {
     /// What it gives.
     type Item;
+
+    /// What the record of a batch has as the rest of it.
+    type Rest;
 
     /// Whether it may have nothing now and something later.
     #[doc(hidden)]
@@ -40,6 +44,52 @@ pub trait Source: sealed::Sealed {
     /// As [`Iterator::size_hint`].
     #[doc(hidden)]
     fn hint(&self) -> (usize, Option<usize>);
+
+    #[doc(hidden)]
+    fn into_rest(self) -> Self::Rest;
+
+    /// What limits it, if that changes: see [`Limited`](super::limited::Limited).
+    #[doc(hidden)]
+    fn control(&mut self) -> Option<&mut impl Control> {
+        None::<&mut Never>
+    }
+}
+
+/// A limit that changes while the batch runs. What it hears costs nothing where there is none.
+#[doc(hidden)]
+pub trait Control {
+    /// A poll of the batch begins, and ends.
+    fn enter(&mut self) {}
+    fn leave(&mut self) {}
+
+    /// How many may be in flight; asked once in a turn, and not changed until the next time but by
+    /// what it hears.
+    fn look(&mut self) -> usize;
+    fn seen(&self) -> usize;
+
+    /// Has the task woken at the next change that comes from outside. `true`: it has come already.
+    fn wait(&mut self, _cx: &mut Context<'_>) -> bool {
+        false
+    }
+
+    /// The item in a slot begins, and ends. So many were in flight when this turn began; or with it,
+    /// if it ended at once.
+    fn began(&mut self, _slot: usize) {}
+    fn ended(&mut self, _slot: usize, _in_flight: usize) {}
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(super) enum Never {}
+
+impl Control for Never {
+    fn look(&mut self) -> usize {
+        match *self {}
+    }
+
+    fn seen(&self) -> usize {
+        match *self {}
+    }
 }
 
 #[doc(hidden)]
@@ -61,6 +111,7 @@ impl<I> sealed::Sealed for Growing<I> {}
 
 impl<I: Iterator> Source for I {
     type Item = I::Item;
+    type Rest = I;
 
     const MAY_GROW: bool = false;
 
@@ -75,18 +126,13 @@ impl<I: Iterator> Source for I {
     fn hint(&self) -> (usize, Option<usize>) {
         self.size_hint()
     }
+
+    fn into_rest(self) -> I {
+        self
+    }
 }
 
-/// The source of [`Batch::growing`](super::Batch::growing), and what the record of such a batch has
-/// as its rest.
-///
-/// ```
-/// use gondola::batch;
-///
-/// let run = batch(0..9).growing().limit(1).try_for_each(async |n| if n < 2 { Ok(()) } else { Err(n) });
-/// let record = gondola::block_on(run).unwrap_err();
-/// assert_eq!(record.rest.into_inner(), 3..9);
-/// ```
+/// The source of [`Batch::growing`](super::Batch::growing).
 #[derive(Clone, Debug)]
 pub struct Growing<I> {
     inner: I,
@@ -96,15 +142,11 @@ impl<I> Growing<I> {
     pub(super) const fn new(inner: I) -> Self {
         Self { inner }
     }
-
-    /// The iterator again.
-    pub fn into_inner(self) -> I {
-        self.inner
-    }
 }
 
 impl<I: Iterator> Source for Growing<I> {
     type Item = I::Item;
+    type Rest = I;
 
     const MAY_GROW: bool = true;
 
@@ -119,5 +161,9 @@ impl<I: Iterator> Source for Growing<I> {
     /// Not the iterator's: what it has at present says nothing of what will come.
     fn hint(&self) -> (usize, Option<usize>) {
         (0, None)
+    }
+
+    fn into_rest(self) -> I {
+        self.inner
     }
 }

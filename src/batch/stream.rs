@@ -29,36 +29,18 @@ pub fn stream<S: Stream + Unpin>(stream: S) -> Batch<Streamed<S>, ()> {
     batch_of(Streamed { inner: stream })
 }
 
-/// The source of [`stream`], and what the record of such a batch has as its rest.
-///
-/// ```
-/// use futures::{StreamExt, stream};
-/// use gondola::{batch, block_on};
-///
-/// let run = batch::stream(stream::iter(0..9)).limit(1).try_for_each(async |n| match n {
-///     3 => Err("bad"),
-///     _ => Ok(()),
-/// });
-/// let rest = block_on(run).unwrap_err().rest.into_inner();
-/// assert_eq!(block_on(rest.collect::<Vec<_>>()), [4, 5, 6, 7, 8]);
-/// ```
+/// The source of [`stream`].
 #[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
 #[derive(Clone, Debug)]
 pub struct Streamed<S> {
     inner: S,
 }
 
-impl<S> Streamed<S> {
-    /// The stream again.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
-}
-
 impl<S> sealed::Sealed for Streamed<S> {}
 
 impl<S: Stream + Unpin> Source for Streamed<S> {
     type Item = S::Item;
+    type Rest = S;
 
     const MAY_GROW: bool = true;
     const WAKES: bool = true;
@@ -73,5 +55,9 @@ impl<S: Stream + Unpin> Source for Streamed<S> {
 
     fn hint(&self) -> (usize, Option<usize>) {
         self.inner.size_hint()
+    }
+
+    fn into_rest(self) -> S {
+        self.inner
     }
 }

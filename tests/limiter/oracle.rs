@@ -1,11 +1,11 @@
 //! Who knows: the smallest limit at which one percent more brings less than `beta` percent of
 //! throughput, found by trying them all beforehand.
 
-use crate::simulate::{End, Limiter, Phases, Server, run};
+use super::simulate::{End, Limiter, Phases, Server, run};
 
 const LIMITS: [usize; 30] = [
-    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144,
-    160, 180, 200,
+    1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112,
+    128, 144, 160, 180, 200,
 ];
 
 /// The knee of each phase of the server.
@@ -46,10 +46,12 @@ fn still(server: &Server, at: f64) -> Server {
 fn knee(server: &Server, beta: f64, max: usize) -> usize {
     let speed = |limit: usize| {
         let count = 10_000 + 100 * limit;
-        let time: f64 = (0..3).map(|seed| run(server, &mut { limit }, count, 1_000 + seed).time()).sum();
+        let time: f64 =
+            (0..3).map(|seed| run(server, &mut { limit }, count, 1_000 + seed).time()).sum();
         (limit as f64, (count as f64 / time).ln())
     };
-    let speeds: Vec<(f64, f64)> = LIMITS.iter().filter(|&&limit| limit <= max).map(|&limit| speed(limit)).collect();
+    let speeds: Vec<(f64, f64)> =
+        LIMITS.iter().filter(|&&limit| limit <= max).map(|&limit| speed(limit)).collect();
     let gain = |at: usize| {
         let ((from, slow), (to, fast)) = (speeds[at], speeds[at + 1]);
         (fast - slow) / (to / from).ln()

@@ -1,7 +1,7 @@
 //! The library's limiter, at a simulated server.
 
+use super::simulate::{End, Limiter};
 use crate::seeker::{Bounds, Ended, Seeker};
-use crate::simulate::{End, Limiter};
 
 pub struct Ours(Seeker);
 

@@ -217,7 +217,12 @@ struct Run<'a, L: ?Sized> {
 }
 
 /// Works off `count` items.
-pub fn run<L: Limiter + ?Sized>(server: &Server, limiter: &mut L, count: usize, seed: u64) -> Outcome {
+pub fn run<L: Limiter + ?Sized>(
+    server: &Server,
+    limiter: &mut L,
+    count: usize,
+    seed: u64,
+) -> Outcome {
     let mut run = Run {
         server,
         limiter,

@@ -160,7 +160,7 @@ fn rows_of_a_cursor_come_as_they_are_asked_for() {
         assert_eq!(record.index(), Some(4_500));
         assert!((4_501..=4_508).contains(&pulled.get()), "{pulled:?}");
         // The rest can be had: the cursor stands behind the last chunk.
-        let rest = record.rest.into_inner().try_collect::<Vec<_>>().await?;
+        let rest = record.rest.try_collect::<Vec<_>>().await?;
         assert_eq!(pulled.get(), 5_000);
         assert_eq!(rest.len(), 5_000 - record.pulled);
         Ok(())
