@@ -385,6 +385,24 @@ fn nonsense_is_refused() {
 }
 
 #[test]
+fn the_limit_is_found_if_it_is_asked_for() {
+    let server = Server::start();
+    let paths: Vec<String> = (0..200).map(|n| format!("/ok{n}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let output = Command::new(example::example("fetch"))
+        .args(["--auto", "-k", "20"])
+        .args(paths.iter().map(|path| server.url(path)))
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && stdout.starts_with("200 done"), "{stdout}");
+    let limit = stdout.trim_end().strip_suffix(" at the end").unwrap().rsplit(' ').next();
+    assert!((1..=20).contains(&limit.unwrap().parse::<usize>().unwrap()), "{stdout}");
+    let log = server.shared.log.lock().unwrap();
+    assert!(log.most_in_flight <= 20 && log.requests.len() == 200);
+}
+
+#[test]
 fn nothing_to_do_is_done() {
     let (status, stdout, _) = fetch("# nothing\n\n", &[]);
     let sums = "0 done (0 bytes), 0 failed, 0 cut off in flight, 0 left\n";

@@ -76,7 +76,7 @@ fn run(
     let bar = progress_bar(list.size_hint().1);
     let urls = list.map_while(|url| url.map_err(|error| broken.set(Some(error))).ok()).fuse();
     let downloads = batch(urls.enumerate())
-        .limit(options.limit)
+        .limit(&options.limit)
         .on_error(options.on_error)
         .try_for_each(|(index, url)| {
             open.borrow_mut().insert(index, url.clone());
@@ -107,7 +107,8 @@ fn run(
     }
     errors.sort_by_key(|failed| failed.index);
     let (reading, bytes, open) = (meter.read(), bytes.get(), open.into_inner());
-    let outcome = Outcome { reading, bytes, open, errors, cut_off };
+    let limit = options.auto.then(|| options.limit.get());
+    let outcome = Outcome { reading, limit, bytes, open, errors, cut_off };
     let mut rest = rest.into_iter().flatten().map(|(_, url)| url);
 
     // The state comes before the report, which may go into a pipe that nobody reads.

@@ -1,5 +1,6 @@
 //! The command line, and the list that it names.
 
+use gondola::batch::Auto;
 use gondola::{OnError, Stop};
 use lexopt::prelude::*;
 use std::error::Error;
@@ -17,7 +18,8 @@ Without URLs and --from, the list is read from standard input: one URL a line, b
 those that begin with # are skipped. Only http:// is spoken, and redirects are not followed.
 
   --from FILE        read the list from FILE
-  -k, --limit K      at most K downloads in flight (8)
+  -k, --limit K      at most K downloads in flight (8; 100 with --auto)
+  --auto             find out how many in flight are enough, and print that at the end
   --timeout SECONDS  at most so long for each URL, such as 2.5 (30)
   --keep-going       go on after a failure; without this the first one ends the run, which cuts
                      off what is in flight
@@ -37,7 +39,8 @@ pub(crate) type UrlList = Box<dyn Iterator<Item = io::Result<String>>>;
 pub(crate) struct Options {
     urls: Vec<String>,
     from: Option<PathBuf>,
-    pub(crate) limit: usize,
+    pub(crate) limit: Auto,
+    pub(crate) auto: bool,
     pub(crate) timeout: Duration,
     pub(crate) on_error: OnError,
     pub(crate) out: Option<PathBuf>,
@@ -49,18 +52,21 @@ impl Options {
         let mut options = Self {
             urls: Vec::new(),
             from: None,
-            limit: 8,
+            limit: Auto::new(8),
+            auto: false,
             timeout: Duration::from_secs(30),
             on_error: OnError::Stop(Stop::Cancel),
             out: None,
             state: None,
         };
+        let mut limit = None;
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
                 Value(url) => options.urls.push(url.string()?),
                 Long("from") => options.from = Some(parser.value()?.into()),
-                Short('k') | Long("limit") => options.limit = parser.value()?.parse()?,
+                Short('k') | Long("limit") => limit = Some(parser.value()?.parse()?),
+                Long("auto") => options.auto = true,
                 Long("timeout") => {
                     let seconds: f64 = parser.value()?.parse()?;
                     options.timeout = Duration::try_from_secs_f64(seconds)?;
@@ -75,6 +81,9 @@ impl Options {
                 _ => return Err(argument.unexpected().into()),
             }
         }
+        let most = limit.unwrap_or(if options.auto { 100 } else { 8 });
+        // A fixed limit is one with no room to move.
+        options.limit = Auto::new(most).min(if options.auto { 1 } else { most });
         Ok(options)
     }
 
@@ -101,7 +110,10 @@ impl Options {
     pub(crate) fn resume_command(&self) -> Option<String> {
         let state = self.state.as_ref()?;
         let mut words = vec![std::env::args_os().next()?];
-        words.extend(["--limit".into(), self.limit.to_string().into()]);
+        words.extend(["--limit".into(), self.limit.max().to_string().into()]);
+        if self.auto {
+            words.push("--auto".into());
+        }
         words.extend(["--timeout".into(), self.timeout.as_secs_f64().to_string().into()]);
         if self.on_error == OnError::Collect {
             words.push("--keep-going".into());

@@ -10,6 +10,8 @@ use std::io::{self, BufWriter, Write};
 /// All but the rest of the list, which is not held in memory.
 pub(crate) struct Outcome {
     pub(crate) reading: Reading,
+    /// The limit that was found, if it was looked for.
+    pub(crate) limit: Option<usize>,
     pub(crate) bytes: u64,
     /// What failed or was cut off, by its position in the list.
     pub(crate) open: BTreeMap<usize, String>,
@@ -60,7 +62,9 @@ impl Outcome {
         writeln!(out, "{cut_off} cut off in flight, {unstarted} left")?;
         if completed + failed > 0 {
             let speed = reading.items_per_second();
-            writeln!(out, "{speed:.1} URLs/s, p50 {p50:.1?}, p99 {p99:.1?}")?;
+            write!(out, "{speed:.1} URLs/s, p50 {p50:.1?}, p99 {p99:.1?}")?;
+            self.limit.map_or(Ok(()), |limit| write!(out, "; K = {limit} at the end"))?;
+            writeln!(out)?;
         }
         if let (Some(command), 1..) = (resume, failed + cut_off + unstarted) {
             writeln!(out, "To go on with what remains:\n{command}")?;

@@ -1,4 +1,5 @@
-//! `dynamodb ADDRESS [COUNT]`: GetItem per second by K, directly and with 5 ms each way between.
+//! `dynamodb [--auto] ADDRESS [COUNT]`: GetItem per second by K, directly and with 5 ms each way between;
+//! with `--auto`, by the K that finds itself.
 //!
 //! A server to try it on: `npm install dynalite@4`, then
 //! `node node_modules/dynalite/cli.js --port 4567 --createTableMs 0`.
@@ -6,6 +7,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::{Client, Error};
 use dynamodb::{client, create_table};
+use gondola::batch::Auto;
 use gondola::{batch, block_on};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use testbed::{Fault, Proxy};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-async fn items_per_second(client: &Client, limit: usize, count: usize) -> Result<f64, Error> {
+async fn items_per_second(client: &Client, limit: &Auto, count: usize) -> Result<f64, Error> {
     let start = Instant::now();
     let run = batch(0..count).limit(limit).try_for_each(async |n| {
         let key = AttributeValue::N((n % 100).to_string());
@@ -25,8 +27,10 @@ async fn items_per_second(client: &Client, limit: usize, count: usize) -> Result
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let address = arguments.next().ok_or("dynamodb ADDRESS [COUNT]")?.parse::<SocketAddr>()?;
+    let auto = std::env::args().any(|argument| argument == "--auto");
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--auto");
+    let address =
+        arguments.next().ok_or("dynamodb [--auto] ADDRESS [COUNT]")?.parse::<SocketAddr>()?;
     let count: usize = arguments.next().map_or(Ok(4_000), |count| count.parse())?;
     let proxy = Proxy::start(address);
     proxy.set(Some(Fault::Delay(Duration::from_millis(5))));
@@ -39,12 +43,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         });
         run.await?;
         // A first turn for the server's own sake.
-        items_per_second(&near, 8, count).await?;
+        items_per_second(&near, &Auto::new(8).min(8), count).await?;
+        if auto {
+            for (name, client) in [("near", &near), ("5 ms each way", &far)] {
+                let limit = Auto::new(64);
+                let speed = items_per_second(client, &limit, count).await?;
+                println!("{name}: {speed:.0} items/s, K = {} at the end", limit.get());
+            }
+            return Ok(());
+        }
         println!("| K | items/s | items/s, 5 ms each way |\n|---:|---:|---:|");
         for limit in [1, 2, 4, 8, 16, 25, 32, 64] {
-            let near = items_per_second(&near, limit, count).await?;
+            let fixed = Auto::new(limit).min(limit);
+            let near = items_per_second(&near, &fixed, count).await?;
             // As long as it takes to see something.
-            let far = items_per_second(&far, limit, count.min(100 * limit)).await?;
+            let far = items_per_second(&far, &fixed, count.min(100 * limit)).await?;
             println!("| {limit} | {near:.0} | {far:.0} |");
         }
         Ok(())
