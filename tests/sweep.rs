@@ -83,6 +83,20 @@ fn finds_the_knee() -> bool {
     rate(4) > 2.0 * rate(1) && (2..=8).contains(&k)
 }
 
+/// What it found is a matter of time; that it found something is not.
+#[test]
+fn lets_the_limit_find_itself_on_three_servers() {
+    let arguments = ["--check", "--k", "1,4,16", "--delay", "2"];
+    let output = sweep(&[&arguments, QUICK].concat());
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(stdout.matches("The experiment: K = ").count(), 3, "{stdout}");
+    for found in stdout.split("K came to ").skip(1) {
+        let k: usize = found.split(',').next().unwrap().parse().unwrap();
+        assert!((1..=16).contains(&k), "{stdout}");
+    }
+}
+
 #[test]
 fn measures_another_server() {
     let url = format!("http://{}/some/path", serve("200 OK"));
@@ -112,7 +126,8 @@ fn says_what_does_not_work() {
 
 #[test]
 fn refuses_bad_usage() {
-    let bad: [&[&str]; 8] = [
+    let bad: [&[&str]; 9] = [
+        &["--url", "http://127.0.0.1/", "--slows", "3"],
         &["--k", "1,0"],
         &["--k", ""],
         &["--beta", "2"],

@@ -26,8 +26,11 @@ An item:
 The server, one of its own unless there is a URL:
   --delay MS               milliseconds of service per request [5]
   --capacity S             places: requests in service at once; others queue [32]
+  --slows PERCENT          a request takes so much longer for each one that queues [0]
   --url URL                GET this instead, http:// only; start no server
 
+  --check                  then lets the limit find itself (`batch::Auto`), and says how near it came;
+                           without --url on three servers: 8 places, roomy, and slower under load
   -h, --help               this text
 
 The progress goes to stderr, the table and the verdict to stdout. The exit status is 0, or 1 if
@@ -45,11 +48,12 @@ pub(crate) struct Options {
     pub(crate) requests: usize,
     pub(crate) cpu: Duration,
     pub(crate) peer: Peer,
+    pub(crate) check: bool,
 }
 
 /// Who is asked.
 pub(crate) enum Peer {
-    Own { delay: Duration, places: usize },
+    Own { delay: Duration, places: usize, slows: f64 },
     Url(String),
 }
 
@@ -58,7 +62,8 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
     let (mut ks, mut refine) = (vec![1, 2, 3, 4, 5, 8, 16, 25, 50, 100], true);
     let (mut time, mut repetitions, mut beta) = (0.8, 3, 0.15);
     let (mut requests, mut cpu) = (2, 20.0);
-    let (mut delay, mut places, mut url) = (None, None, None);
+    let (mut delay, mut places, mut slows, mut url) = (None, None, None, None);
+    let mut check = false;
 
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -71,28 +76,32 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("cpu") => cpu = parser.value()?.parse_with(not_negative)?,
             Long("delay") => delay = Some(parser.value()?.parse_with(not_negative)?),
             Long("capacity") => places = Some(parser.value()?.parse_with(count)?),
+            Long("slows") => slows = Some(parser.value()?.parse_with(not_negative)?),
+            Long("check") => check = true,
             Long("url") => url = Some(parser.value()?.parse_with(url_of_http)?),
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
     let peer = match url {
-        Some(_) if delay.is_some() || places.is_some() => {
+        Some(_) if delay.is_some() || places.is_some() || slows.is_some() => {
             return Err(
-                "--delay and --capacity are for the sweep's own server, not for a --url".into()
+                "--delay, --capacity and --slows are for the sweep's own server, not for a --url"
+                    .into(),
             );
         }
         Some(url) => Peer::Url(url),
         None => Peer::Own {
             delay: Duration::from_secs_f64(delay.unwrap_or(5.0) / 1e3),
             places: places.unwrap_or(32),
+            slows: slows.unwrap_or(0.0) / 100.0,
         },
     };
     ks.push(requests + 1);
     ks.sort_unstable();
     ks.dedup();
     let (time, cpu) = (Duration::from_secs_f64(time), Duration::from_secs_f64(cpu / 1e6));
-    Ok(Some(Options { ks, refine, time, repetitions, beta, requests, cpu, peer }))
+    Ok(Some(Options { ks, refine, time, repetitions, beta, requests, cpu, peer, check }))
 }
 
 /// Whether it is one is a matter of usage, so it is asked here.

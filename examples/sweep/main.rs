@@ -3,6 +3,7 @@
 //! To be read in this order: `cli`, `item`, `measure` (the batch is there), `experiment`,
 //! `verdict`, `report`; beside them `server`, for who has none.
 
+mod check;
 mod cli;
 mod experiment;
 #[path = "../support/http.rs"]
@@ -40,7 +41,16 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match sweep(&options) {
+    if options.check {
+        return match check::check(options) {
+            Ok(report) => print(&report),
+            Err(error) => {
+                say(format_args!("sweep: {error}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
+    match sweep(&options, async |_, findings| Ok(findings)) {
         Ok(findings) => {
             let (intro, table) = (report::intro(&options), table::table(&findings.rows));
             print(&format!("{intro}\n{table}\n{}", report::report(&findings, &options)))
@@ -52,13 +62,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn sweep(options: &Options) -> Result<Findings, Box<dyn Error>> {
+/// Makes the experiment, and then what else there is to do with the same server.
+fn sweep<T>(
+    options: &Options,
+    then: impl AsyncFnOnce(&Load, Findings) -> io::Result<T>,
+) -> Result<T, Box<dyn Error>> {
     let server;
     let url = match &options.peer {
         Peer::Url(url) => url,
-        Peer::Own { delay, places } => {
+        Peer::Own { delay, places, slows } => {
             let most = options.ks[options.ks.len() - 1];
-            server = Server::start(*delay, *places, most)?;
+            server = Server::start(*delay, *places, *slows, most)?;
             &server.url()
         }
     };
@@ -72,7 +86,7 @@ fn sweep(options: &Options) -> Result<Findings, Box<dyn Error>> {
         let findings = experiment::run(&load, options).await?;
         match findings.rows.iter().map(Row::succeeded).sum() {
             0_u64 => Err(format!("{url} worked at first, but not in the experiment").into()),
-            _ => Ok(findings),
+            _ => Ok(then(&load, findings).await?),
         }
     })
 }

@@ -16,9 +16,13 @@ const HINDERED: f64 = 0.1;
 pub(crate) fn intro(options: &Options) -> String {
     let peer = match &options.peer {
         Peer::Url(url) => url.clone(),
-        Peer::Own { delay, places } => {
+        Peer::Own { delay, places, slows } => {
+            let slows = match slows {
+                0.0 => String::new(),
+                slows => format!(", slower by {:.0} % per request that queues", slows * 100.0),
+            };
             format!(
-                "its own, L = {} ms per request, S = {places} places",
+                "its own, L = {} ms per request, S = {places} places{slows}",
                 delay.as_secs_f64() * 1e3
             )
         }
@@ -95,7 +99,7 @@ fn reason(points: &[Point], chosen: usize, options: &Options) -> String {
 /// The items/s that the sweep's own server can do at best.
 fn server_limit(options: &Options) -> Option<f64> {
     match options.peer {
-        Peer::Own { delay, places } => Some(places as f64 / waits(options, delay)),
+        Peer::Own { delay, places, .. } => Some(places as f64 / waits(options, delay)),
         Peer::Url(_) => None,
     }
 }
@@ -107,7 +111,7 @@ fn waits(options: &Options, delay: Duration) -> f64 {
 
 /// What theory says, where all that it asks for is known.
 fn prediction(points: &[Point], row: &Row, options: &Options) -> String {
-    let Peer::Own { delay, places } = options.peer else { return String::new() };
+    let Peer::Own { delay, places, .. } = options.peer else { return String::new() };
     let (cpu, source) = match row.cpu_per_item() {
         Some(micros) => (micros / 1e6, "measured"),
         None => (options.cpu.as_secs_f64(), "from --cpu"),

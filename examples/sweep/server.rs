@@ -3,6 +3,7 @@
 
 use gondola::net::{TcpListener, TcpStream};
 use gondola::{CancellationToken, Runtime, reserve, time};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -27,7 +28,12 @@ pub(crate) struct Server {
 impl Server {
     /// Listens on a free port of the loopback. A request takes `delay` in one of the `places`; as
     /// many `connections` may exist at a time, the others wait in the kernel's queue.
-    pub(crate) fn start(delay: Duration, places: usize, connections: usize) -> io::Result<Self> {
+    pub(crate) fn start(
+        delay: Duration,
+        places: usize,
+        slows: f64,
+        connections: usize,
+    ) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn({
@@ -37,7 +43,7 @@ impl Server {
                     // A socket belongs to the runtime in which it was made, so it is made in here.
                     let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
                     let _ = sender.send(Ok(listener.local_addr()?));
-                    let accepting = accept_all(&listener, Service::new(delay, places));
+                    let accepting = accept_all(&listener, Service::new(delay, places, slows));
                     stop.run_until_cancelled(accepting).await;
                     Ok(())
                 };
@@ -71,16 +77,21 @@ struct Service {
     delay: Duration,
     /// Tokio's semaphore is fair (first come, first served), and needs no runtime of tokio.
     places: Semaphore,
+    /// How much longer a request takes, as a share, for each one that waits for a place.
+    slows: f64,
+    waiting: Cell<usize>,
 }
 
 impl Service {
-    fn new(delay: Duration, places: usize) -> Rc<Self> {
-        Rc::new(Self { delay, places: Semaphore::new(places) })
+    fn new(delay: Duration, places: usize, slows: f64) -> Rc<Self> {
+        Rc::new(Self { delay, places: Semaphore::new(places), slows, waiting: Cell::new(0) })
     }
 
     async fn serve_one(&self) {
+        self.waiting.set(self.waiting.get() + 1);
         let _place = self.places.acquire().await.expect("nobody closes it");
-        time::sleep(self.delay).await;
+        self.waiting.set(self.waiting.get() - 1);
+        time::sleep(self.delay.mul_f64(1.0 + self.slows * self.waiting.get() as f64)).await;
     }
 }
 
