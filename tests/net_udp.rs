@@ -151,6 +151,15 @@ fn polled_and_tried() {
         assert_eq!(near.try_send_to(b"again", to).unwrap(), 5);
         far.readable().await.unwrap();
         assert_eq!(far.try_recv_from(&mut buffer).unwrap(), (5, from));
+
+        near.connect(to).unwrap();
+        far.connect(from).unwrap();
+        assert_eq!(poll_fn(|cx| near.poll_send(cx, b"one")).await.unwrap(), 3);
+        assert_eq!(poll_fn(|cx| far.poll_recv(cx, &mut buffer)).await.unwrap(), 3);
+        assert_eq!(near.try_send(b"two!").unwrap(), 4);
+        far.readable().await.unwrap();
+        assert_eq!((far.try_recv(&mut buffer).unwrap(), &buffer[..4]), (4, &b"two!"[..]));
+        assert_eq!(far.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
     });
 }
 

@@ -361,6 +361,100 @@ impl UdpSocket {
         self.io.attempt(Write, |socket| socket.send_to(datagram, address))
     }
 
+    /// As [`recv`](Self::recv), for whoever polls by hand: see
+    /// [`poll_recv_from`](Self::poll_recv_from).
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    /// A datagram is taken by the call that returns it only.
+    ///
+    /// ```
+    /// use gondola::net::UdpSocket;
+    /// use std::future::poll_fn;
+    ///
+    /// # gondola::block_on(async {
+    /// let near = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// let far = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// near.connect(far.local_addr()?)?;
+    /// far.connect(near.local_addr()?)?;
+    /// near.send(b"hi").await?;
+    /// let mut buffer = [0; 8];
+    /// assert_eq!(poll_fn(|cx| far.poll_recv(cx, &mut buffer)).await?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.io.poll(cx, Read, |socket| socket.recv(buffer))
+    }
+
+    /// As [`send`](Self::send), for whoever polls by hand: see
+    /// [`poll_recv_from`](Self::poll_recv_from).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// A send that was cancelled sent nothing.
+    ///
+    /// ```
+    /// use gondola::net::UdpSocket;
+    /// use std::future::poll_fn;
+    ///
+    /// # gondola::block_on(async {
+    /// let near = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// let far = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// near.connect(far.local_addr()?)?;
+    /// far.connect(near.local_addr()?)?;
+    /// assert_eq!(poll_fn(|cx| near.poll_send(cx, b"hi")).await?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn poll_send(&self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+        self.io.poll(cx, Write, |socket| socket.send(datagram))
+    }
+
+    /// As [`recv`](Self::recv), but it never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing, as far as the runtime knows. Else as [`recv`](Self::recv).
+    ///
+    /// ```
+    /// use gondola::net::UdpSocket;
+    ///
+    /// # gondola::block_on(async {
+    /// let near = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// let far = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// near.connect(far.local_addr()?)?;
+    /// far.connect(near.local_addr()?)?;
+    /// near.send(b"hi").await?;
+    /// far.readable().await?;
+    /// assert_eq!(far.try_recv(&mut [0; 8])?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.io.attempt(Read, |socket| socket.recv(buffer))
+    }
+
+    /// As [`send`](Self::send), but it never waits.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room, as far as the runtime knows. Else as [`send`](Self::send).
+    ///
+    /// ```
+    /// use gondola::net::UdpSocket;
+    ///
+    /// # gondola::block_on(async {
+    /// let near = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// let far = UdpSocket::bind(([127, 0, 0, 1], 0))?;
+    /// near.connect(far.local_addr()?)?;
+    /// far.connect(near.local_addr()?)?;
+    /// assert_eq!(near.try_send(b"hi")?, 2);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn try_send(&self, datagram: &[u8]) -> io::Result<usize> {
+        self.io.attempt(Write, |socket| socket.send(datagram))
+    }
+
     /// Waits until there is a datagram or an error, as the kernel says now.
     ///
     /// # Errors

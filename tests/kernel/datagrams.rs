@@ -108,11 +108,12 @@ impl Socket {
                 socket.readable().await?;
                 socket.try_recv(buffer)
             }
-            (Step::Try(_), Self::Udp(socket)) => socket.try_recv_from(buffer).map(of_peer),
+            (Step::Try(_), Self::Udp(socket)) => socket.try_recv(buffer),
             (Step::Try(_), Self::Unix(socket)) => socket.try_recv(buffer),
-            (_, Self::Udp(socket)) if polls => {
+            (_, Self::Udp(socket)) if polls && buffer.len().is_multiple_of(2) => {
                 poll_fn(|cx| socket.poll_recv_from(cx, buffer)).await.map(of_peer)
             }
+            (_, Self::Udp(socket)) if polls => poll_fn(|cx| socket.poll_recv(cx, buffer)).await,
             (_, Self::Unix(socket)) if polls => poll_fn(|cx| socket.poll_recv(cx, buffer)).await,
             (_, Self::Udp(socket)) => socket.recv(buffer).await,
             (_, Self::Unix(socket)) => socket.recv(buffer).await,
@@ -131,11 +132,12 @@ impl Socket {
                 socket.writable().await?;
                 socket.try_send(datagram)
             }
-            (Step::Try(_), Self::Udp(socket)) => socket.try_send_to(datagram, PEER),
+            (Step::Try(_), Self::Udp(socket)) => socket.try_send(datagram),
             (Step::Try(_), Self::Unix(socket)) => socket.try_send(datagram),
-            (_, Self::Udp(socket)) if polls => {
+            (_, Self::Udp(socket)) if polls && datagram.len().is_multiple_of(2) => {
                 poll_fn(|cx| socket.poll_send_to(cx, datagram, PEER.into())).await
             }
+            (_, Self::Udp(socket)) if polls => poll_fn(|cx| socket.poll_send(cx, datagram)).await,
             (_, Self::Unix(socket)) if polls => poll_fn(|cx| socket.poll_send(cx, datagram)).await,
             (_, Self::Udp(socket)) => socket.send(datagram).await,
             (_, Self::Unix(socket)) => socket.send(datagram).await,
