@@ -364,8 +364,8 @@ mod tests {
         let mut now = 0.0;
         for item in 0..5_000 {
             now += 1e-3;
-            // Every twentieth is refused, at once; that is too seldom to cut the limit.
-            let refused = item % 20 == 0;
+            // Half of them are refused, at once.
+            let refused = item % 2 == 0;
             let begun = now - if refused { 1e-5 } else { 1e-2 };
             let in_flight = seeker.limit();
             seeker.ended(Ended { begun, now, busy: 0.0, in_flight, refused });
