@@ -358,21 +358,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_refusal_says_nothing_of_how_long_the_work_takes() {
-        let mut seeker = Seeker::new(Bounds { start: 8, min: 1, max: 50, beta: 0.15 });
-        let mut now = 0.0;
-        for item in 0..5_000 {
-            now += 1e-3;
-            // Half of them are refused, at once.
-            let refused = item % 2 == 0;
-            let begun = now - if refused { 1e-5 } else { 1e-2 };
-            let in_flight = seeker.limit();
-            seeker.ended(Ended { begun, now, busy: 0.0, in_flight, refused });
-        }
-        assert!(seeker.alone > 9e-3, "{seeker:?}");
-    }
-
     /// A stall of an hour, as of a laptop that sleeps, is forgotten.
     #[test]
     fn a_clock_that_jumps_once_changes_little() {
