@@ -37,12 +37,9 @@ fn ended(command: &mut Command) -> (Option<i32>, String) {
 fn a_tool_that_cannot_print_ends_with_an_error() {
     let vacant = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{vacant}/");
-    for (name, arguments) in [
-        ("hello", &[] as &[&str]),
-        ("fetch", &[url.as_str()]),
-        ("fetch", &["--help"]),
-        ("sweep", &["--help"]),
-    ] {
+    for (name, arguments) in
+        [("hello", &[] as &[&str]), ("fetch", &[url.as_str()]), ("fetch", &["--help"])]
+    {
         let mut command = Command::new(example::example(name));
         let (code, stderr) = ended(command.args(arguments).stdout(full()));
         assert!(matches!(code, Some(1 | 2)), "{name}: {code:?} {stderr}");
@@ -54,17 +51,6 @@ fn a_tool_that_cannot_print_ends_with_an_error() {
             let (code, _) = ended(command.args(arguments).stdout(full()).stderr(stderr));
             assert!(matches!(code, Some(1 | 2)), "{name}: {code:?}");
         }
-    }
-}
-
-#[test]
-fn a_sweep_goes_on_without_its_progress() {
-    for stderr in [full(), closed()] {
-        let mut command = Command::new(example::example("sweep"));
-        let quick = ["--seconds-per-point", "0.05", "--repetitions", "1", "--k", "1"];
-        let output = command.args(quick).stderr(stderr).output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        assert!(String::from_utf8(output.stdout).unwrap().contains("K = 1"));
     }
 }
 

@@ -75,7 +75,7 @@ impl<I> Batch<I, ()> {
     /// poll; less, if the source says ([`size_hint`](Iterator::size_hint)) that it is shorter.
     ///
     /// More waits per item, or longer ones, want a higher limit. What helps to find it is the
-    /// experiment: see the `sweep` example. With 0, or more than 2^20 for a source that does not
+    /// experiment: see `examples/sweep`. With 0, or more than 2^20 for a source that does not
     /// say that it is shorter, the run ends at once with an error that gives the source back.
     ///
     /// ```

@@ -110,7 +110,7 @@ impl Socket {
             }
             (Step::Try(_), Self::Udp(socket)) => socket.try_recv(buffer),
             (Step::Try(_), Self::Unix(socket)) => socket.try_recv(buffer),
-            (_, Self::Udp(socket)) if polls && buffer.len().is_multiple_of(2) => {
+            (_, Self::Udp(socket)) if polls && buffer.len() % 2 == 0 => {
                 poll_fn(|cx| socket.poll_recv_from(cx, buffer)).await.map(of_peer)
             }
             (_, Self::Udp(socket)) if polls => poll_fn(|cx| socket.poll_recv(cx, buffer)).await,
@@ -134,7 +134,7 @@ impl Socket {
             }
             (Step::Try(_), Self::Udp(socket)) => socket.try_send(datagram),
             (Step::Try(_), Self::Unix(socket)) => socket.try_send(datagram),
-            (_, Self::Udp(socket)) if polls && datagram.len().is_multiple_of(2) => {
+            (_, Self::Udp(socket)) if polls && datagram.len() % 2 == 0 => {
                 poll_fn(|cx| socket.poll_send_to(cx, datagram, PEER.into())).await
             }
             (_, Self::Udp(socket)) if polls => poll_fn(|cx| socket.poll_send(cx, datagram)).await,

@@ -5,7 +5,7 @@ use std::ops::Sub;
 use std::time::Duration;
 
 /// The time of a thread that it did not sleep.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Processor {
     /// It had a processor.
     pub(crate) ran: Duration,

@@ -1,34 +1,24 @@
-//! How many items in flight? The experiment that tells: `cargo run --release --example sweep`.
+//! How many items in flight? The experiment that tells, for HTTP requests. See `--help`.
 //!
-//! To be read in this order: `cli`, `item`, `measure` (the batch is there), `experiment`,
-//! `verdict`, `report`; beside them `server`, for who has none.
+//! The experiment is the library; here are its items (`item`), and a server, for who has none.
 
 mod check;
 mod cli;
-mod experiment;
-#[path = "../support/http.rs"]
+#[path = "../../support/http.rs"]
 #[allow(dead_code, reason = "a sweep does not need all of it")]
 mod http_client;
 mod item;
-mod measure;
-mod plan;
-mod progress;
-mod report;
-mod row;
 mod server;
-mod table;
-mod usage;
-mod verdict;
 mod work;
 
 use cli::{Options, Peer};
-use experiment::Findings;
+use gondola_sweep::{Known, Report, SweepError};
 use http_client::Target;
 use item::Load;
-use row::Row;
 use server::Server;
 use std::error::Error;
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -50,10 +40,16 @@ fn main() -> ExitCode {
             }
         };
     }
-    match sweep(&options, async |_, findings| Ok(findings)) {
-        Ok(findings) => {
-            let (intro, table) = (report::intro(&options), table::table(&findings.rows));
-            print(&format!("{intro}\n{table}\n{}", report::report(&findings, &options)))
+    say(format_args!("sweep: {}", options.sweep.plan()));
+    match sweep(&options, async |_, report| Ok(report)) {
+        Ok(report) => {
+            if let Some(path) = &options.csv
+                && let Err(error) = fs::write(path, report.to_csv())
+            {
+                say(format_args!("sweep: {}: {error}", path.display()));
+                return ExitCode::FAILURE;
+            }
+            print(&format!("{report}\n{}", options.intro()))
         }
         Err(error) => {
             say(format_args!("sweep: {error}"));
@@ -65,14 +61,16 @@ fn main() -> ExitCode {
 /// Makes the experiment, and then what else there is to do with the same server.
 fn sweep<T>(
     options: &Options,
-    then: impl AsyncFnOnce(&Load, Findings) -> io::Result<T>,
+    then: impl AsyncFnOnce(&Load, Report) -> io::Result<T>,
 ) -> Result<T, Box<dyn Error>> {
+    let mut sweep = options.sweep.clone();
     let server;
     let url = match &options.peer {
         Peer::Url(url) => url,
         Peer::Own { delay, places, slows } => {
-            let most = options.ks[options.ks.len() - 1];
-            server = Server::start(*delay, *places, *slows, most)?;
+            let waits = *delay * options.requests as u32;
+            sweep = sweep.known(Known { waits, places: *places, cpu: options.cpu });
+            server = Server::start(*delay, *places, *slows, sweep.most())?;
             &server.url()
         }
     };
@@ -83,10 +81,11 @@ fn sweep<T>(
         let explain = |error| format!("{url} does not work: {error}");
         let load = Load::new(target, options.requests, options.cpu).await.map_err(explain)?;
         load.check().await.map_err(explain)?;
-        let findings = experiment::run(&load, options).await?;
-        match findings.rows.iter().map(Row::succeeded).sum() {
-            0_u64 => Err(format!("{url} worked at first, but not in the experiment").into()),
-            _ => Ok(then(&load, findings).await?),
+        match sweep.run(async || load.item().await).await {
+            Err(SweepError::AllFailed(_)) => {
+                Err(format!("{url} worked at first, but not in the experiment").into())
+            }
+            report => Ok(then(&load, report?).await?),
         }
     })
 }

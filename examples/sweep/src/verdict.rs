@@ -2,16 +2,16 @@
 
 /// What is known of one K.
 #[derive(Clone, Debug)]
-pub(crate) struct Point {
-    pub(crate) k: usize,
+pub struct Point {
+    pub k: usize,
     /// Items per second: the median of the repetitions, and the interval that it is good for.
-    pub(crate) rate: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+    pub rate: f64,
+    pub low: f64,
+    pub high: f64,
     /// The share of the time in which the thread did not sleep, if known.
-    pub(crate) busy: Option<f64>,
+    pub busy: Option<f64>,
     /// The share of the items that failed.
-    pub(crate) failed: f64,
+    pub failed: f64,
 }
 
 /// A thread that sleeps less than this has nothing left to give.
@@ -20,11 +20,11 @@ const FULL: f64 = 0.95;
 /// free waits a moment for its next request, on a busy machine a long one.
 const NEARLY: f64 = 0.85;
 /// More failures than this, and a K is not fit for use.
-pub(crate) const TOO_MANY_FAILURES: f64 = 0.01;
+pub const TOO_MANY_FAILURES: f64 = 0.01;
 
 /// `d ln X / d ln K`: how many % more items/s 1 % more K brings. 1 is all that can be hoped for, 0
 /// is nothing.
-pub(crate) fn elasticity(from: &Point, to: &Point) -> f64 {
+pub fn elasticity(from: &Point, to: &Point) -> f64 {
     (to.rate / from.rate).ln() / (to.k as f64 / from.k as f64).ln()
 }
 
@@ -42,7 +42,7 @@ fn is_worse(from: &Point, to: &Point) -> bool {
 ///
 /// On a curve that bends one way only, this is where the elasticity from one K to the next falls
 /// below `beta`. To look at all larger Ks, not at the next one only, helps where noise has bent it.
-pub(crate) fn choose(points: &[Point], beta: f64) -> usize {
+pub fn choose(points: &[Point], beta: f64) -> usize {
     let fit = fit(points);
     (0..fit.len())
         .find(|&here| !fit[here + 1..].iter().any(|to| is_worth_it(&fit[here], to, beta)))
@@ -58,7 +58,7 @@ fn fit(points: &[Point]) -> &[Point] {
 }
 
 /// A K just below the chosen one that may do as well, if there is room for one.
-pub(crate) fn refinement(points: &[Point], beta: f64) -> Option<usize> {
+pub fn refinement(points: &[Point], beta: f64) -> Option<usize> {
     const CLOSE: f64 = 1.2;
     let chosen = choose(points, beta);
     let (below, above) = (points[chosen.checked_sub(1)?].k, points[chosen].k);
@@ -69,7 +69,7 @@ pub(crate) fn refinement(points: &[Point], beta: f64) -> Option<usize> {
 
 /// Why a higher K is not worth it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Why {
+pub enum Why {
     /// At this K, the thread can do no more: so busy is it.
     ThreadFull(usize, f64),
     /// At this K, the server can do no more: so much of what its places can do at best is used.
@@ -87,7 +87,7 @@ pub(crate) enum Why {
 }
 
 /// `server_limit`: the items/s that the server can do at best, if that is known.
-pub(crate) fn why(points: &[Point], chosen: usize, beta: f64, server_limit: Option<f64>) -> Why {
+pub fn why(points: &[Point], chosen: usize, beta: f64, server_limit: Option<f64>) -> Why {
     let fit = fit(points);
     let here = &fit[chosen];
     let next = fit.get(chosen + 1);
@@ -114,16 +114,16 @@ pub(crate) fn why(points: &[Point], chosen: usize, beta: f64, server_limit: Opti
 
 /// The knee of the two-line bound `X <= min(K / (c + waits), 1 / c, places / waits)`: `cpu` is the
 /// processor time per item on the thread, `waits` the time that an item waits altogether.
-pub(crate) fn predicted_knee(cpu: f64, waits: f64, places: f64) -> f64 {
+pub fn predicted_knee(cpu: f64, waits: f64, places: f64) -> f64 {
     (1.0 + waits / cpu).min(places * (1.0 + cpu / waits))
 }
 
 /// The same knee as it was measured: the best items/s, over those of one item at a time.
-pub(crate) fn observed_knee(points: &[Point]) -> Option<f64> {
+pub fn observed_knee(points: &[Point]) -> Option<f64> {
     let alone = points.first().filter(|point| point.k == 1)?;
     Some(best_rate(points) / alone.rate)
 }
 
-pub(crate) fn best_rate(points: &[Point]) -> f64 {
+pub fn best_rate(points: &[Point]) -> f64 {
     points.iter().map(|point| point.rate).fold(0.0, f64::max)
 }

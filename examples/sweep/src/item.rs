@@ -38,11 +38,6 @@ impl Load {
         result
     }
 
-    /// Closes all idle connections but so many.
-    pub(crate) fn keep_idle(&self, most: usize) {
-        self.idle.borrow_mut().truncate(most);
-    }
-
     pub(crate) async fn item(&self) -> io::Result<()> {
         let requests = async {
             for _ in 0..self.requests {

@@ -1,7 +1,9 @@
 //! The command line.
 
 use crate::http_client::{Target, UrlError};
+use gondola_sweep::Sweep;
 use lexopt::prelude::*;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) const HELP: &str = "\
@@ -31,6 +33,7 @@ The server, one of its own unless there is a URL:
 
   --check                  then lets the limit find itself (`batch::Auto`), and says how near it came;
                            without --url on three servers: 8 places, roomy, and slower under load
+  --csv FILE               also writes what was measured into FILE
   -h, --help               this text
 
 The progress goes to stderr, the table and the verdict to stdout. The exit status is 0, or 1 if
@@ -38,17 +41,36 @@ nothing works, or 2 if the command line is wrong.
 ";
 
 pub(crate) struct Options {
-    /// Ascending, without repetition, and with `requests + 1` among them.
-    pub(crate) ks: Vec<usize>,
-    /// Whether Ks between those of the list may be tried too.
-    pub(crate) refine: bool,
-    pub(crate) time: Duration,
-    pub(crate) repetitions: usize,
+    pub(crate) sweep: Sweep,
     pub(crate) beta: f64,
+    pub(crate) time: Duration,
     pub(crate) requests: usize,
     pub(crate) cpu: Duration,
     pub(crate) peer: Peer,
     pub(crate) check: bool,
+    pub(crate) csv: Option<PathBuf>,
+}
+
+impl Options {
+    /// What was asked for.
+    pub(crate) fn intro(&self) -> String {
+        let peer = match &self.peer {
+            Peer::Url(url) => url.clone(),
+            Peer::Own { delay, places, slows } => {
+                let slows = match slows {
+                    0.0 => String::new(),
+                    slows => format!(", slower by {:.0} % per request that queues", slows * 100.0),
+                };
+                let delay = delay.as_secs_f64() * 1e3;
+                format!("its own, L = {delay} ms per request, S = {places} places{slows}")
+            }
+        };
+        format!(
+            "An item: W = {} requests, one after the other, then {} µs of work.\nThe server: {peer}.\n",
+            self.requests,
+            self.cpu.as_secs_f64() * 1e6
+        )
+    }
 }
 
 /// Who is asked.
@@ -59,7 +81,7 @@ pub(crate) enum Peer {
 
 /// `None`: help was asked for.
 pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
-    let (mut ks, mut refine) = (vec![1, 2, 3, 4, 5, 8, 16, 25, 50, 100], true);
+    let (mut ks, mut csv) = (None, None);
     let (mut time, mut repetitions, mut beta) = (0.8, 3, 0.15);
     let (mut requests, mut cpu) = (2, 20.0);
     let (mut delay, mut places, mut slows, mut url) = (None, None, None, None);
@@ -68,7 +90,8 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("k") => (ks, refine) = (parser.value()?.parse_with(list)?, false),
+            Long("k") => ks = Some(parser.value()?.parse_with(list)?),
+            Long("csv") => csv = Some(parser.value()?.into()),
             Long("seconds-per-point") => time = parser.value()?.parse_with(positive)?,
             Long("repetitions") => repetitions = parser.value()?.parse_with(count)?,
             Long("beta") => beta = parser.value()?.parse_with(share)?,
@@ -97,11 +120,12 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
             slows: slows.unwrap_or(0.0) / 100.0,
         },
     };
-    ks.push(requests + 1);
-    ks.sort_unstable();
-    ks.dedup();
     let (time, cpu) = (Duration::from_secs_f64(time), Duration::from_secs_f64(cpu / 1e6));
-    Ok(Some(Options { ks, refine, time, repetitions, beta, requests, cpu, peer, check }))
+    let mut sweep = Sweep::new().time(time).repetitions(repetitions).beta(beta).waits(requests);
+    if let Some(ks) = ks {
+        sweep = sweep.limits(ks);
+    }
+    Ok(Some(Options { sweep, beta, time, requests, cpu, peer, check, csv }))
 }
 
 /// Whether it is one is a matter of usage, so it is asked here.

@@ -1,6 +1,8 @@
 //! Shows on stderr that something is going on: a bar on a terminal, else a line per measurement.
 
 use crate::measure::Sample;
+use std::io::{self, Write};
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) struct Progress {
@@ -31,7 +33,8 @@ impl Progress {
         if self.bar.is_hidden() {
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0));
             let (k, rate) = (sample.k, sample.per_second());
-            crate::say(format_args!("{done}/{all}  K = {k}: {rate:.1} items/s"));
+            // Nobody has to hear it, so it is no error if nobody can.
+            let _ = writeln!(io::stderr(), "{done}/{all}  K = {k}: {rate:.1} items/s");
         }
     }
 

@@ -4,10 +4,11 @@
 //! a slot is free, and a slot is freed by a completion; so the window that is measured begins with
 //! a completion (the last of the warm-up) and ends with one, and no rate suffers from a cut.
 
-use crate::item::Load;
 use crate::usage::{self, Processor};
+use gondola::time::timeout;
 use hdrhistogram::Histogram;
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::iter;
 use std::time::{Duration, Instant};
@@ -16,13 +17,14 @@ use std::time::{Duration, Instant};
 const FEWEST: usize = 10;
 
 /// What was seen in the window.
+#[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) k: usize,
     /// The length of the window.
     pub(crate) time: Duration,
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
-    pub(crate) first_error: Option<io::Error>,
+    pub(crate) first_error: Option<String>,
     /// From admission to completion, in nanoseconds, to within 1 %, of those that succeeded.
     pub(crate) latency: Histogram<u64>,
     /// The latencies of all items, added up.
@@ -39,8 +41,12 @@ impl Sample {
     }
 }
 
-pub(crate) async fn measure(load: &Load, k: usize, time: Duration) -> io::Result<Sample> {
-    load.keep_idle(k);
+pub(crate) async fn measure<E: fmt::Display>(
+    item: &impl AsyncFn() -> Result<(), E>,
+    k: usize,
+    time: Duration,
+    patience: Duration,
+) -> io::Result<Sample> {
     let meter = RefCell::new(Meter::new(k, time));
     let slot_bytes = Cell::new(0);
     let source = iter::from_fn(|| meter.borrow_mut().goes_on().then_some(()));
@@ -50,7 +56,10 @@ pub(crate) async fn measure(load: &Load, k: usize, time: Duration) -> io::Result
             let admitted = Instant::now();
             let meter = &meter;
             let item = async move {
-                let result = load.item().await;
+                let result = match timeout(patience, item()).await {
+                    Ok(result) => result.map_err(|error| error.to_string()),
+                    Err(_) => Err(format!("an item took more than {patience:?}")),
+                };
                 meter.borrow_mut().completed(admitted.elapsed(), result);
             };
             slot_bytes.set(size_of_val(&item));
@@ -95,7 +104,7 @@ impl Meter {
         Self { sample, asked, stage: Stage::WarmUp(2 * k) }
     }
 
-    fn completed(&mut self, latency: Duration, result: io::Result<()>) {
+    fn completed(&mut self, latency: Duration, result: Result<(), String>) {
         match &mut self.stage {
             Stage::WarmUp(1) => {
                 self.stage = Stage::Window { began: Instant::now(), processor: Processor::now() };

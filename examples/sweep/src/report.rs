@@ -1,59 +1,84 @@
 //! The verdict in plain words.
 
-use crate::cli::{Options, Peer};
 use crate::experiment::{Control, Findings};
 use crate::row::Row;
+use crate::table::table;
 use crate::verdict::{self, Point, Why};
-use std::fmt::Write;
-use std::time::Duration;
+use crate::{Known, Sweep, chart};
+use std::fmt::{self, Write};
 
 /// More change than this between the first and the last measurement voids the verdict.
 const DRIFT: f64 = 0.1;
 /// So much waiting for a processor makes a rate a matter of luck.
 const HINDERED: f64 = 0.1;
 
-/// What was asked for.
-pub(crate) fn intro(options: &Options) -> String {
-    let peer = match &options.peer {
-        Peer::Url(url) => url.clone(),
-        Peer::Own { delay, places, slows } => {
-            let slows = match slows {
-                0.0 => String::new(),
-                slows => format!(", slower by {:.0} % per request that queues", slows * 100.0),
-            };
-            format!(
-                "its own, L = {} ms per request, S = {places} places{slows}",
-                delay.as_secs_f64() * 1e3
-            )
-        }
-    };
-    format!(
-        "An item: W = {} requests, one after the other, then {} µs of work.\nThe server: {peer}.\n",
-        options.requests,
-        options.cpu.as_secs_f64() * 1e6
-    )
+/// What came of the experiment. To be shown.
+#[derive(Debug)]
+pub struct Report {
+    pub(crate) findings: Findings,
+    pub(crate) sweep: Sweep,
 }
 
-/// What came of it.
-pub(crate) fn report(findings: &Findings, options: &Options) -> String {
-    let points = findings.points();
-    let chosen = verdict::choose(&points, options.beta);
-    let parts = [
-        doubts(&findings.control, &findings.rows[chosen]),
-        recommendation(&points, chosen, options.beta),
-        reason(&points, chosen, options),
-        prediction(&points, &findings.rows[chosen], options),
-        folklore(&points, options.requests + 1),
-        memory(&findings.rows[chosen]),
-        errors(&findings.rows),
-    ];
-    parts.into_iter().filter(|part| !part.is_empty()).collect()
+impl Report {
+    /// The limit to use.
+    #[must_use]
+    pub fn knee(&self) -> usize {
+        self.points()[self.chosen()].k
+    }
+
+    /// What was measured, by limit.
+    #[must_use]
+    pub fn points(&self) -> Vec<Point> {
+        self.findings.points()
+    }
+
+    pub(crate) fn chosen(&self) -> usize {
+        verdict::choose(&self.points(), self.sweep.beta)
+    }
+}
+
+/// The verdict, a picture, the reasons, the table.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { findings, sweep } = self;
+        let (points, chosen) = (self.points(), self.chosen());
+        let parts = [
+            verdict_line(&points, chosen, sweep),
+            doubts(&findings.control, &findings.rows[chosen]),
+            "\n".into(),
+            chart::chart(&points, chosen, sweep.waits),
+            "\n".into(),
+            recommendation(&points, chosen, sweep.beta),
+            reason(&points, chosen, sweep),
+            prediction(&points, &findings.rows[chosen], sweep),
+            sweep.waits.map_or(String::new(), |waits| folklore(&points, waits + 1)),
+            memory(&findings.rows[chosen]),
+            errors(&findings.rows),
+            "\n".into(),
+            table(&findings.rows),
+        ];
+        parts.iter().try_for_each(|part| f.write_str(part))
+    }
+}
+
+/// What to do, and why, for who reads no further.
+fn verdict_line(points: &[Point], chosen: usize, sweep: &Sweep) -> String {
+    let why = match verdict::why(points, chosen, sweep.beta, server_limit(sweep)) {
+        Why::ThreadFull(..) => "More brings nothing: this thread is full.",
+        Why::ServerFull(..) => "More brings nothing: the server is full.",
+        Why::GetsWorse => "More makes it worse.",
+        Why::Failures(_) => "With more, items fail.",
+        Why::NoKnee => "Perhaps even more: the highest that was tried was the best.",
+        Why::Unclear(_) => "More may bring something; this experiment cannot tell.",
+        Why::Elsewhere(_) => "More brings hardly anything: the server, or the way to it, is full.",
+    };
+    format!("Use K = {}. {why}\n", points[chosen].k)
 }
 
 fn recommendation(points: &[Point], chosen: usize, beta: f64) -> String {
     let Point { k, rate, .. } = points[chosen];
     let mut text = format!(
-        "Use K = {k}: {rate:.1} items/s.\n\
+        "With K = {k}: {rate:.1} items/s.\n\
          The rule: the smallest K from which no larger one is worth it. One is worth it if 1 % more\n\
          K brings at least {beta} % more items/s (--beta), and the measurements do not overlap.\n"
     );
@@ -64,8 +89,8 @@ fn recommendation(points: &[Point], chosen: usize, beta: f64) -> String {
     text
 }
 
-fn reason(points: &[Point], chosen: usize, options: &Options) -> String {
-    let why = verdict::why(points, chosen, options.beta, server_limit(options));
+fn reason(points: &[Point], chosen: usize, sweep: &Sweep) -> String {
+    let why = verdict::why(points, chosen, sweep.beta, server_limit(sweep));
     let words = match why {
         Why::ThreadFull(k, busy) => format!(
             "the thread is full. At K = {k}, it is busy {:.0} % of the time. Less work\n\
@@ -96,27 +121,20 @@ fn reason(points: &[Point], chosen: usize, options: &Options) -> String {
     format!("Why not more: {words}\n")
 }
 
-/// The items/s that the sweep's own server can do at best.
-fn server_limit(options: &Options) -> Option<f64> {
-    match options.peer {
-        Peer::Own { delay, places, .. } => Some(places as f64 / waits(options, delay)),
-        Peer::Url(_) => None,
-    }
-}
-
-/// The time that an item waits, in seconds.
-fn waits(options: &Options, delay: Duration) -> f64 {
-    options.requests as f64 * delay.as_secs_f64()
+/// The items/s that the server can do at best.
+fn server_limit(sweep: &Sweep) -> Option<f64> {
+    let Known { waits, places, .. } = sweep.known?;
+    Some(places as f64 / waits.as_secs_f64())
 }
 
 /// What theory says, where all that it asks for is known.
-fn prediction(points: &[Point], row: &Row, options: &Options) -> String {
-    let Peer::Own { delay, places, .. } = options.peer else { return String::new() };
+fn prediction(points: &[Point], row: &Row, sweep: &Sweep) -> String {
+    let Some(Known { waits, places, cpu }) = sweep.known else { return String::new() };
     let (cpu, source) = match row.cpu_per_item() {
         Some(micros) => (micros / 1e6, "measured"),
-        None => (options.cpu.as_secs_f64(), "from --cpu"),
+        None => (cpu.as_secs_f64(), "as was said"),
     };
-    let predicted = verdict::predicted_knee(cpu, waits(options, delay), places as f64);
+    let predicted = verdict::predicted_knee(cpu, waits.as_secs_f64(), places as f64);
     let mut text = format!(
         "Predicted: K* = min(1 + W*L/c, S*(1 + c/(W*L))) = {predicted:.1}, with c = {:.1} µs of \
          processor\ntime per item ({source}).",

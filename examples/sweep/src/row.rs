@@ -6,6 +6,7 @@ use crate::verdict::Point;
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
+#[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) k: usize,
     /// In the order in which they were taken; at least one.

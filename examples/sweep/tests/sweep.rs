@@ -1,21 +1,19 @@
 //! The `sweep` example as a user meets it: a process with arguments, output and an exit status;
 //! and its verdict on curves whose knee is known.
 
-#[path = "support/example.rs"]
-mod example;
-#[path = "../examples/sweep/verdict.rs"]
-mod verdict;
-
-use std::io::{BufRead, BufReader, Write};
+use gondola_sweep::verdict::{self, Point, Why};
+use gondola_sweep::{Sweep, SweepError};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::thread;
-use verdict::{Point, Why};
+use std::time::Duration;
+use tokio::sync::Semaphore;
 
 const QUICK: &[&str] = &["--seconds-per-point", "0.1", "--repetitions", "1"];
 
 fn sweep(arguments: &[&str]) -> Output {
-    Command::new(example::example("sweep")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_gondola-sweep")).args(arguments).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -24,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// K and items/s of each row of the table.
 fn rows(stdout: &str) -> Vec<(usize, f64)> {
-    let table = stdout.lines().skip_while(|line| !line.trim().starts_with("K ")).skip(1);
+    let table = stdout.lines().skip_while(|line| !line.trim().starts_with("K  ")).skip(1);
     table
         .map_while(|line| {
             let mut cells = line.split_whitespace();
@@ -67,8 +65,8 @@ fn finds_the_knee() -> bool {
     let output = sweep(&[&arguments, QUICK].concat());
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    // Not a terminal, and still news for each of the five Ks, and for the two controls.
-    assert_eq!(stderr.lines().count(), 7, "{stderr}");
+    // What it will do; and though this is no terminal, news for each of the five Ks and the two controls.
+    assert_eq!(stderr.lines().count(), 8, "{stderr}");
     assert!(stdout.contains("\"Waits + 1\", K = 3, would have done"), "{stdout}");
     assert!(stdout.contains("Predicted: K* ="), "{stdout}");
 
@@ -79,7 +77,7 @@ fn finds_the_knee() -> bool {
     assert!(rows.iter().all(|&(_, rate)| rate <= 1200.0), "{stdout}");
     let rate = |wanted| rows.iter().find(|&&(k, _)| k == wanted).unwrap().1;
     let recommended = stdout.lines().find_map(|line| line.strip_prefix("Use K = "));
-    let k: usize = recommended.unwrap().split(':').next().unwrap().parse().unwrap();
+    let k: usize = recommended.unwrap().split('.').next().unwrap().parse().unwrap();
     rate(4) > 2.0 * rate(1) && (2..=8).contains(&k)
 }
 
@@ -208,4 +206,57 @@ fn predicts_the_knee() {
     assert_eq!(verdict::predicted_knee(0.0, 0.01, 32.0), 32.0);
     let observed = verdict::observed_knee(&two_lines(0.001, 0.015, 1e9)).unwrap();
     assert!((observed - 16.0).abs() < 1e-6, "{observed}");
+}
+
+#[test]
+fn whose_output_nobody_takes_it_ends_with_an_error_and_without_its_progress_it_goes_on() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gondola-sweep"));
+    let output = command.arg("--help").stdout(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("No space left"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gondola-sweep"));
+    let output = command.args(QUICK).args(["--k", "1"]).stderr(full()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).starts_with("Use K = "));
+}
+
+#[test]
+fn anybodys_items_are_measured_by_a_closure() {
+    let sweep = Sweep::new().limits([1, 2, 8]).repetitions(1).time(Duration::from_millis(40));
+    let places = Semaphore::new(2);
+    let item = async || {
+        let _place = places.acquire().await.unwrap();
+        gondola::time::sleep(Duration::from_millis(1)).await;
+        io::Result::Ok(())
+    };
+    let report = gondola::block_on(sweep.run(item)).unwrap();
+    let csv = report.to_csv();
+    assert_eq!(csv.lines().count(), 4, "{csv}");
+    assert_eq!(csv.lines().filter(|line| line.ends_with(",true")).count(), 1, "{csv}");
+    assert!(report.to_string().starts_with(&format!("Use K = {}. ", report.knee())));
+    // The picture is in the first 24 lines of 80 cells.
+    let text = report.to_string();
+    let lines: Vec<&str> = text.lines().take(24).collect();
+    assert!(lines.iter().any(|line| line.ends_with("◀ use this")), "{text}");
+    assert!(lines[..8].iter().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn what_means_nothing_is_no_report() {
+    let quick = || Sweep::new().limits([1, 2]).repetitions(1).time(Duration::from_millis(5));
+    let run = |sweep: Sweep| gondola::block_on(sweep.run(async || Err::<(), _>("no such table")));
+    let error = run(quick()).unwrap_err();
+    assert!(matches!(&error, SweepError::AllFailed(first) if first == "no such table"), "{error}");
+    assert!(matches!(run(quick().limits([0, 1])).unwrap_err(), SweepError::BadLimits));
+    assert!(matches!(run(quick().limits([])).unwrap_err(), SweepError::BadLimits));
+    assert!(matches!(run(quick().limits([1 << 40])).unwrap_err(), SweepError::Batch(_)));
+    // Items that never end have failed after a while.
+    let sweep = quick().patience(Duration::from_millis(2));
+    let never = sweep.run(async || std::future::pending::<io::Result<()>>().await);
+    let error = gondola::block_on(never).unwrap_err();
+    assert!(error.to_string().contains("took more than 2ms"), "{error}");
+    // Items that take no time: the thread is full, and one at a time is as good as many.
+    let report = gondola::block_on(quick().run(async || io::Result::Ok(()))).unwrap();
+    assert!(report.points().iter().all(|point| point.rate > 1_000.0));
 }

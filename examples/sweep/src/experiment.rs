@@ -1,18 +1,18 @@
 //! The experiment: which K is measured when.
 
-use crate::cli::Options;
-use crate::item::Load;
+use crate::Sweep;
 use crate::measure::measure;
 use crate::plan;
 use crate::progress::Progress;
 use crate::row::Row;
 use crate::verdict::{self, Point};
+use std::fmt;
 use std::io;
-use std::time::Duration;
 
 /// More of them bring the knee no nearer than the noise allows.
 const REFINEMENTS: usize = 3;
 
+#[derive(Debug)]
 pub(crate) struct Findings {
     /// One per K, ascending.
     pub(crate) rows: Vec<Row>,
@@ -20,6 +20,7 @@ pub(crate) struct Findings {
 }
 
 /// The first and the last measurement of all, both of the same K, in items/s.
+#[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) k: usize,
     pub(crate) first: f64,
@@ -42,11 +43,15 @@ fn points(rows: &[Row]) -> Vec<Point> {
     rows.iter().map(Row::point).collect()
 }
 
-pub(crate) async fn run(load: &Load, options: &Options) -> io::Result<Findings> {
-    let Options { ks, refine, time, repetitions, beta, .. } = options;
-    let planned = plan::rounds(ks, *repetitions);
+pub(crate) async fn run<E: fmt::Display>(
+    item: &impl AsyncFn() -> Result<(), E>,
+    sweep: &Sweep,
+) -> io::Result<Findings> {
+    let Sweep { refine, repetitions, beta, .. } = sweep;
+    let ks = sweep.all_limits();
+    let planned = plan::rounds(&ks, *repetitions);
     let progress = Progress::new(planned.len() + 2);
-    let mut bench = Bench { load, time: *time, progress, rows: Vec::new() };
+    let mut bench = Bench { item, sweep, progress, rows: Vec::new() };
 
     // The largest K feels every change: of the thread, of the server and of the machine.
     let k = ks[ks.len() - 1];
@@ -67,17 +72,17 @@ pub(crate) async fn run(load: &Load, options: &Options) -> io::Result<Findings> 
     Ok(Findings { rows: bench.rows, control: Control { k, first, last } })
 }
 
-struct Bench<'a> {
-    load: &'a Load,
-    time: Duration,
+struct Bench<'a, F> {
+    item: &'a F,
+    sweep: &'a Sweep,
     progress: Progress,
     rows: Vec<Row>,
 }
 
-impl Bench<'_> {
+impl<F: AsyncFn() -> Result<(), E>, E: fmt::Display> Bench<'_, F> {
     async fn measure(&mut self, k: usize) -> io::Result<f64> {
         self.progress.begin(k);
-        let sample = measure(self.load, k, self.time).await?;
+        let sample = measure(self.item, k, self.sweep.time, self.sweep.patience).await?;
         self.progress.end(&sample);
         let rate = sample.per_second();
         match self.rows.binary_search_by_key(&k, |row| row.k) {

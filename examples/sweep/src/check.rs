@@ -1,11 +1,10 @@
 //! How near the limit that finds itself comes to the one that the experiment found.
 
 use crate::cli::{Options, Peer};
-use crate::experiment::Findings;
 use crate::item::Load;
-use crate::verdict::{self, Point};
-use crate::{report, sweep};
+use crate::sweep;
 use gondola::batch::Auto;
+use gondola_sweep::Report;
 use std::cell::Cell;
 use std::error::Error;
 use std::io;
@@ -23,16 +22,16 @@ pub(crate) fn check(mut options: Options) -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     for peer in peers {
         options.peer = peer;
-        text += &report::intro(&options);
-        text += &sweep(&options, async |load, findings| compare(load, &findings, &options).await)?;
+        text += &options.intro();
+        text += &sweep(&options, async |load, report| compare(load, &report, &options).await)?;
     }
     Ok(text)
 }
 
-async fn compare(load: &Load, findings: &Findings, options: &Options) -> io::Result<String> {
-    let points = findings.points();
-    let Point { k, rate, .. } = points[verdict::choose(&points, options.beta)];
-    let limit = Auto::new(options.ks[options.ks.len() - 1]).beta(options.beta);
+async fn compare(load: &Load, report: &Report, options: &Options) -> io::Result<String> {
+    let k = report.knee();
+    let rate = report.points().into_iter().find(|point| point.k == k).expect("it is one").rate;
+    let limit = Auto::new(options.sweep.most()).beta(options.beta);
     let first = seek(load, &limit, options.time).await?;
     let begun = limit.get();
     let later = seek(load, &limit.clone().start(begun), 4 * options.time).await?;
