@@ -33,7 +33,8 @@ The server, one of its own unless there is a URL:
 
   --check                  then lets the limit find itself (`batch::Auto`), and says how near it came;
                            without --url on three servers: 8 places, roomy, and slower under load
-  --csv FILE               also writes what was measured into FILE
+  --csv FILE, --json FILE  also writes what was measured into FILE
+  --svg FILE               draws it into FILE
   -h, --help               this text
 
 The progress goes to stderr, the table and the verdict to stdout. The exit status is 0, or 1 if
@@ -48,7 +49,8 @@ pub(crate) struct Options {
     pub(crate) cpu: Duration,
     pub(crate) peer: Peer,
     pub(crate) check: bool,
-    pub(crate) csv: Option<PathBuf>,
+    /// What else to write, and where.
+    pub(crate) files: Vec<(Format, PathBuf)>,
 }
 
 impl Options {
@@ -73,6 +75,12 @@ impl Options {
     }
 }
 
+pub(crate) enum Format {
+    Csv,
+    Json,
+    Svg,
+}
+
 /// Who is asked.
 pub(crate) enum Peer {
     Own { delay: Duration, places: usize, slows: f64 },
@@ -81,7 +89,7 @@ pub(crate) enum Peer {
 
 /// `None`: help was asked for.
 pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
-    let (mut ks, mut csv) = (None, None);
+    let (mut ks, mut files) = (None, Vec::new());
     let (mut time, mut repetitions, mut beta) = (0.8, 3, 0.15);
     let (mut requests, mut cpu) = (2, 20.0);
     let (mut delay, mut places, mut slows, mut url) = (None, None, None, None);
@@ -91,7 +99,9 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
     while let Some(argument) = parser.next()? {
         match argument {
             Long("k") => ks = Some(parser.value()?.parse_with(list)?),
-            Long("csv") => csv = Some(parser.value()?.into()),
+            Long("csv") => files.push((Format::Csv, parser.value()?.into())),
+            Long("json") => files.push((Format::Json, parser.value()?.into())),
+            Long("svg") => files.push((Format::Svg, parser.value()?.into())),
             Long("seconds-per-point") => time = parser.value()?.parse_with(positive)?,
             Long("repetitions") => repetitions = parser.value()?.parse_with(count)?,
             Long("beta") => beta = parser.value()?.parse_with(share)?,
@@ -125,7 +135,7 @@ pub(crate) fn parse() -> Result<Option<Options>, lexopt::Error> {
     if let Some(ks) = ks {
         sweep = sweep.limits(ks);
     }
-    Ok(Some(Options { sweep, beta, time, requests, cpu, peer, check, csv }))
+    Ok(Some(Options { sweep, beta, time, requests, cpu, peer, check, files }))
 }
 
 /// Whether it is one is a matter of usage, so it is asked here.

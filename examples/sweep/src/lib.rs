@@ -19,11 +19,13 @@
 mod chart;
 mod experiment;
 mod export;
+pub mod fits;
 mod measure;
 mod plan;
 mod progress;
 mod report;
 mod row;
+mod svg;
 mod table;
 mod usage;
 pub mod verdict;

@@ -11,7 +11,7 @@ mod item;
 mod server;
 mod work;
 
-use cli::{Options, Peer};
+use cli::{Format, Options, Peer};
 use gondola_sweep::{Known, Report, SweepError};
 use http_client::Target;
 use item::Load;
@@ -20,6 +20,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -43,11 +44,11 @@ fn main() -> ExitCode {
     say(format_args!("sweep: {}", options.sweep.plan()));
     match sweep(&options, async |_, report| Ok(report)) {
         Ok(report) => {
-            if let Some(path) = &options.csv
-                && let Err(error) = fs::write(path, report.to_csv())
-            {
-                say(format_args!("sweep: {}: {error}", path.display()));
-                return ExitCode::FAILURE;
+            for (format, path) in &options.files {
+                if let Err(error) = write(&report, format, path) {
+                    say(format_args!("sweep: {}: {error}", path.display()));
+                    return ExitCode::FAILURE;
+                }
             }
             print(&format!("{report}\n{}", options.intro()))
         }
@@ -88,6 +89,15 @@ fn sweep<T>(
             report => Ok(then(&load, report?).await?),
         }
     })
+}
+
+fn write(report: &Report, format: &Format, path: &Path) -> Result<(), Box<dyn Error>> {
+    let text = match format {
+        Format::Csv => report.to_csv(),
+        Format::Json => report.to_json(),
+        Format::Svg => report.to_svg()?,
+    };
+    Ok(fs::write(path, text)?)
 }
 
 fn print(text: &str) -> ExitCode {

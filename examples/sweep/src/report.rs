@@ -1,6 +1,7 @@
 //! The verdict in plain words.
 
 use crate::experiment::{Control, Findings};
+use crate::fits::{Curve, Fit, fits};
 use crate::row::Row;
 use crate::table::table;
 use crate::verdict::{self, Point, Why};
@@ -51,6 +52,7 @@ impl fmt::Display for Report {
             recommendation(&points, chosen, sweep.beta),
             reason(&points, chosen, sweep),
             prediction(&points, &findings.rows[chosen], sweep),
+            curve(&points),
             sweep.waits.map_or(String::new(), |waits| folklore(&points, waits + 1)),
             memory(&findings.rows[chosen]),
             errors(&findings.rows),
@@ -144,6 +146,28 @@ fn prediction(points: &[Point], row: &Row, sweep: &Sweep) -> String {
         let _ = write!(text, " Observed: the best rate is {observed:.1} times that of K = 1.");
     }
     text + "\n"
+}
+
+/// What the better of the two curves says.
+fn curve(points: &[Point]) -> String {
+    let Fit { curve, error } = fits(points)[0];
+    let percent = error * 100.0;
+    match curve {
+        Curve::TwoLines { alone, full } => format!(
+            "The curve: each item in flight brings {:.1} items/s, up to {full:.0}; {percent:.0} % off.\n",
+            1.0 / alone
+        ),
+        // Where it turns is believed only if it fits well.
+        Curve::Usl { sigma, kappa, .. } if error < 0.05 && kappa > 0.0 => format!(
+            "The curve: the Universal Scalability Law, {percent:.0} % off; it turns down above K = {:.0}.\n",
+            ((1.0 - sigma).max(0.0) / kappa).sqrt()
+        ),
+        Curve::Usl { .. } => {
+            format!(
+                "The curve: the Universal Scalability Law, {percent:.0} % off; it sees no turn.\n"
+            )
+        }
+    }
 }
 
 /// How the well-known rule would have done.

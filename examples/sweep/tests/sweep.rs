@@ -1,6 +1,7 @@
 //! The `sweep` example as a user meets it: a process with arguments, output and an exit status;
 //! and its verdict on curves whose knee is known.
 
+use gondola_sweep::fits::{Curve, fits};
 use gondola_sweep::verdict::{self, Point, Why};
 use gondola_sweep::{Sweep, SweepError};
 use std::io::{self, BufRead, BufReader, Write};
@@ -234,12 +235,41 @@ fn anybodys_items_are_measured_by_a_closure() {
     let csv = report.to_csv();
     assert_eq!(csv.lines().count(), 4, "{csv}");
     assert_eq!(csv.lines().filter(|line| line.ends_with(",true")).count(), 1, "{csv}");
-    assert!(report.to_string().starts_with(&format!("Use K = {}. ", report.knee())));
+    let use_k = format!("Use K = {}. ", report.knee());
+    assert!(report.to_string().starts_with(&use_k));
+    let svg = report.to_svg().unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains(&use_k), "{svg}");
+    let json = report.to_json();
+    assert!(json.starts_with(&format!("{{\"use\": {}, ", report.knee())), "{json}");
+    assert_eq!(json.matches("\"items_per_second\"").count(), 3);
     // The picture is in the first 24 lines of 80 cells.
     let text = report.to_string();
     let lines: Vec<&str> = text.lines().take(24).collect();
     assert!(lines.iter().any(|line| line.ends_with("◀ use this")), "{text}");
     assert!(lines[..8].iter().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+#[test]
+fn curves_are_found_again() {
+    let points = |rate: &dyn Fn(f64) -> f64| -> Vec<Point> {
+        let at = |k: usize| {
+            let rate = rate(k as f64);
+            Point { k, rate, low: rate, high: rate, busy: None, failed: 0.0 }
+        };
+        [1, 2, 4, 8, 16, 32, 64].map(at).to_vec()
+    };
+    let best = fits(&points(&|k| (k * 90.0).min(1_000.0)))[0];
+    let Curve::TwoLines { alone, full } = best.curve else { panic!("{best:?}") };
+    assert!((alone * 90.0 - 1.0).abs() < 1e-9 && (full / 1_000.0 - 1.0).abs() < 1e-9);
+    assert!(best.error < 1e-9);
+    let law = |k: f64| 50.0 * k / (1.0 + 0.05 * (k - 1.0) + 0.002 * k * (k - 1.0));
+    let best = fits(&points(&law))[0];
+    let Curve::Usl { lambda, sigma, kappa } = best.curve else { panic!("{best:?}") };
+    assert!(
+        (lambda - 50.0).abs() < 1e-6 && (sigma - 0.05).abs() < 1e-6 && (kappa - 0.002).abs() < 1e-6
+    );
+    // Too few for the second.
+    assert_eq!(fits(&points(&law)[..3]).len(), 1);
 }
 
 #[test]
