@@ -4,6 +4,7 @@ use databases::{Failure, postgres, redis, rows};
 use futures::{StreamExt, TryStreamExt};
 use gondola::time::timeout;
 use gondola::{batch, block_on};
+use gondola_sweep::Sweep;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -163,6 +164,24 @@ fn rows_of_a_cursor_come_as_they_are_asked_for() {
         let rest = record.rest.try_collect::<Vec<_>>().await?;
         assert_eq!(pulled.get(), 5_000);
         assert_eq!(rest.len(), 5_000 - record.pulled);
+        Ok(())
+    });
+}
+
+/// How many at once? The experiment takes any closure; here it is too short to mean much.
+#[test]
+fn the_sweep_measures_queries_and_commands() {
+    let (sql, redis_server) = (Server::postgres(), Server::redis());
+    run(async {
+        let sweep = Sweep::new().limits([1, 4, 16]).repetitions(1).time(SHORT / 2);
+        let client = postgres(sql.address()).await?;
+        let report = sweep.run(async || client.query_one("SELECT 1", &[]).await.map(drop)).await?;
+        assert!([1, 4, 16].contains(&report.knee()), "{report}");
+
+        let connection = redis(redis_server.address()).await?;
+        let ping = async || redis::cmd("PING").exec_async(&mut connection.clone()).await;
+        let report = sweep.run(ping).await?;
+        assert!(report.points().iter().all(|point| point.rate > 0.0), "{report}");
         Ok(())
     });
 }

@@ -15,7 +15,7 @@ impl Progress {
         // processor's time from what is measured.
         let target = ProgressDrawTarget::stderr();
         let bar = ProgressBar::with_draw_target(Some(measurements as u64), target);
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}, {eta} left");
         Self { bar: bar.with_style(style.expect("the template is right")) }
     }
 

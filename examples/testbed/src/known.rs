@@ -26,7 +26,7 @@ impl Server {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn postgres() -> Self {
-        Self::start(|directory, port| {
+        let server = Self::start(|directory, port| {
             let data = directory.join("data");
             fs::create_dir(&data).expect("a directory for the data");
             if is_root() {
@@ -38,7 +38,10 @@ impl Server {
             command.arg("-D").arg(&data).args(["-p", &port.to_string(), "-F"]);
             command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
             command
-        })
+        });
+        // It accepts connections a while before it serves them.
+        server.wait_for_log("ready to accept connections");
+        server
     }
 
     /// dynalite, a DynamoDB that keeps nothing, from `target/dynalite` of the repository. (npm:

@@ -55,6 +55,19 @@ impl Server {
         server
     }
 
+    /// Waits until it has written that in its log.
+    ///
+    /// # Panics
+    /// If it has not within 30 s.
+    pub fn wait_for_log(&self, text: &str) {
+        let start = Instant::now();
+        let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        while !log().contains(text) {
+            assert!(start.elapsed() < Duration::from_secs(30), "{}", log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
