@@ -44,7 +44,6 @@ impl Report {
             .configure_mesh()
             .x_desc("items in flight")
             .y_desc("items per second")
-            .y_labels(6)
             .x_label_formatter(&number)
             .y_label_formatter(&number)
             .light_line_style(WHITE)
