@@ -6,6 +6,7 @@ use crate::error::NO_RUNTIME;
 use crate::sched::Core;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -15,6 +16,11 @@ thread_local! {
 #[inline]
 pub(crate) fn try_current() -> Option<Rc<Core>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// The time of the runtime that is entered, and the system's where none is.
+pub(crate) fn now() -> Instant {
+    try_current().map_or_else(Instant::now, |core| core.timers.clock.now())
 }
 
 #[track_caller]

@@ -47,7 +47,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[must_use]
 pub fn now() -> Instant {
-    context::try_current().map_or_else(Instant::now, |core| core.timers.clock.now())
+    context::now()
 }
 
 /// Waits until `duration` has passed since this call.

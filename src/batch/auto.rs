@@ -3,7 +3,7 @@
 
 use super::seeker::{Bounds, Ended, Seeker};
 use super::source::Control;
-use crate::context;
+use crate::context::now;
 use crate::sync::{AtomicUsize, Ordering};
 use std::fmt;
 use std::sync::Arc;
@@ -227,8 +227,4 @@ impl Control for Seeking {
         self.seeker.ended(Ended { begun, now, busy: busy + now - entered, in_flight, refused });
         self.auto.shared.now.store(self.seeker.limit(), Ordering::Relaxed);
     }
-}
-
-fn now() -> Instant {
-    context::try_current().map_or_else(Instant::now, |core| core.timers.clock.now())
 }

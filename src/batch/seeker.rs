@@ -104,7 +104,7 @@ struct Line {
     is_high: bool,
     /// Sums of 1, k, x, k k, k x.
     sums: [f64; 5],
-    /// How often running the last windows were far off, and on which side.
+    /// By how much the last window missed the line, if that was far.
     off: f64,
 }
 
@@ -116,6 +116,8 @@ const HEADROOM: f64 = 1.3;
 const APART: f64 = 1.3;
 const GAIN: f64 = 0.25;
 const FADES: f64 = 0.7;
+/// The bound that refusals have set rises after so many windows.
+const RISES_AFTER: u32 = 3;
 
 impl Line {
     fn at(limit: f64) -> Self {
@@ -181,14 +183,14 @@ impl Seeker {
             self.rises_in -= 1;
             if self.rises_in == 0 && self.cap < self.bounds.max as f64 {
                 self.cap = (self.cap + f64::max(1.0, 0.1 * self.cap)).min(self.bounds.max as f64);
-                self.rises_in = 3;
+                self.rises_in = RISES_AFTER;
             }
         }
         match self.stage {
             Stage::Growing => self.grow(&seen),
             Stage::Leaning(line) => self.lean(line, &seen),
         }
-        self.window = Window { set: Some((item.now, item.busy)), ..Window::default() };
+        self.window = Window::after(&item);
     }
 
     fn is_growing(&self) -> bool {
@@ -242,10 +244,10 @@ impl Seeker {
     fn turn(&mut self) {
         let Stage::Leaning(line) = &mut self.stage else { return };
         line.is_high = !line.is_high;
-        let half = APART.sqrt();
-        let low = (line.level.exp() / half).round();
-        let limit =
-            if line.is_high { f64::max(low + 1.0, (line.level.exp() * half).round()) } else { low };
+        let (level, half) = (line.level.exp(), APART.sqrt());
+        let low = (level / half).round();
+        let high = f64::max(low + 1.0, (level * half).round());
+        let limit = if line.is_high { high } else { low };
         self.set(limit);
     }
 
@@ -267,13 +269,18 @@ impl Seeker {
         self.lean_from(limit * (1.05 - self.refused).clamp(0.5, 0.95));
         self.refused *= 0.3;
         self.pause = 2 * self.limit + 8;
-        self.rises_in = 3;
-        self.window = Window { set: Some((item.now, item.busy)), ..Window::default() };
+        self.rises_in = RISES_AFTER;
+        self.window = Window::after(item);
         true
     }
 }
 
 impl Window {
+    /// A window under a limit that was set when this item ended.
+    fn after(item: &Ended) -> Self {
+        Self { set: Some((item.now, item.busy)), ..Self::default() }
+    }
+
     /// Takes an item in; says what the window has seen, once it is full.
     fn add(&mut self, item: &Ended, limit: usize, is_growing: bool) -> Option<Seen> {
         let (set, busy) = *self.set.get_or_insert((item.begun, 0.0));

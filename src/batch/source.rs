@@ -2,6 +2,7 @@
 //! may be in flight, if that changes.
 #![forbid(unsafe_code)]
 
+use std::convert::Infallible;
 use std::task::Context;
 
 /// What a batch pulls its items from: every [`Iterator`], [`Growing`], and with the feature `stream`
@@ -51,7 +52,7 @@ pub trait Source: sealed::Sealed {
     /// What limits it, if that changes: see [`Limited`](super::limited::Limited).
     #[doc(hidden)]
     fn control(&mut self) -> Option<&mut impl Control> {
-        None::<&mut Never>
+        None::<&mut Infallible>
     }
 }
 
@@ -79,10 +80,7 @@ pub trait Control {
 }
 
 /// There is none.
-#[derive(Debug)]
-pub(super) enum Never {}
-
-impl Control for Never {
+impl Control for Infallible {
     fn look(&mut self) -> usize {
         match *self {}
     }

@@ -1,6 +1,5 @@
 //! A line for each beginning and each end.
 
-use crate::jobs;
 use crate::state::{State, StateError, one_line};
 use gondola::batch;
 use std::fs::File;
@@ -23,10 +22,7 @@ pub async fn run<F: Future<Output = io::Result<()>>>(
     let journal = File::options().append(true).open(path);
     let journal = &journal.map_err(|error| StateError::io(path, error))?;
     let append = |line: String| (&*journal).write_all(line.as_bytes());
-    let State { begun, uncertain, .. } = &state;
-    let jobs = jobs(list).map_err(|error| StateError::io(list, error))?;
-    let left = jobs.enumerate().filter(|(job, _)| job >= begun || uncertain.contains(job));
-    let run = batch(left).limit(limit).try_for_each(|(job, text)| {
+    let run = batch(state.left(list)?).limit(limit).try_for_each(|(job, text)| {
         // A line is whole or missing: it is one write.
         let begins = append(format!("+{job}\n"));
         let work = begins.is_ok().then(|| work(text));

@@ -1,6 +1,5 @@
 //! A file now and then.
 
-use crate::jobs;
 use crate::state::{State, StateError};
 use gondola::batch::ItemError;
 use gondola::{ErrorKind, OnError, batch, time::timeout};
@@ -24,8 +23,7 @@ pub async fn run<F: Future<Output = io::Result<()>>>(
 ) -> Result<State, StateError> {
     let State { begun, ref uncertain, .. } = state;
     let again: Vec<usize> = uncertain.iter().copied().collect();
-    let jobs = jobs(list).map_err(|error| StateError::io(list, error))?;
-    let left = jobs.enumerate().filter(|(job, _)| *job >= begun || uncertain.contains(job));
+    let left = state.left(list)?;
     let next = Cell::new(begun);
     let mut run =
         batch(left).limit(limit).on_error(OnError::Collect).try_for_each(|(job, text)| {

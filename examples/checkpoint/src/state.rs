@@ -13,6 +13,7 @@
 //! !203 a bad job               failed
 //! ```
 
+use crate::jobs;
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File};
@@ -80,6 +81,16 @@ impl State {
                 false => Err(OtherJobs(saved.jobs)),
             });
         read.map_err(|kind| StateError { path: path.to_path_buf(), kind })
+    }
+
+    /// The jobs that have not begun or are uncertain, with their numbers.
+    ///
+    /// # Errors
+    /// If there is no such list.
+    pub fn left(&self, list: &Path) -> Result<impl Iterator<Item = (usize, String)>, StateError> {
+        let jobs = jobs(list).map_err(|error| StateError::io(list, error))?;
+        let is_left = |job: &usize| *job >= self.begun || self.uncertain.contains(job);
+        Ok(jobs.enumerate().filter(move |(job, _)| is_left(job)))
     }
 
     /// Saves it: whole, or not at all.

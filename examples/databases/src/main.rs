@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// Four that are fixed, and one that finds itself.
 fn limits() -> impl Iterator<Item = Auto> {
-    let fixed = [1, 8, 25, 100].into_iter().map(|limit| Auto::new(limit).min(limit).start(limit));
+    let fixed = [1, 8, 25, 100].into_iter().map(|limit| Auto::new(limit).min(limit));
     fixed.chain([Auto::new(100)])
 }
 

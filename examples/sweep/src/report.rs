@@ -36,6 +36,28 @@ impl Report {
     pub(crate) fn chosen(&self) -> usize {
         verdict::choose(&self.points(), self.sweep.beta)
     }
+
+    fn why(&self) -> Why {
+        let Self { sweep, .. } = self;
+        verdict::why(&self.points(), self.chosen(), sweep.beta, server_limit(sweep))
+    }
+
+    /// What to do, and why, for who reads no further.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let why = match self.why() {
+            Why::ThreadFull(..) => "More brings nothing: this thread is full.",
+            Why::ServerFull(..) => "More brings nothing: the server is full.",
+            Why::GetsWorse => "More makes it worse.",
+            Why::Failures(_) => "With more, items fail.",
+            Why::NoKnee => "Perhaps even more: the highest that was tried was the best.",
+            Why::Unclear(_) => "More may bring something; this experiment cannot tell.",
+            Why::Elsewhere(_) => {
+                "More brings hardly anything: the server, or the way to it, is full."
+            }
+        };
+        format!("Use K = {}. {why}", self.knee())
+    }
 }
 
 /// The verdict, a picture, the reasons, the table.
@@ -44,13 +66,13 @@ impl fmt::Display for Report {
         let Self { findings, sweep } = self;
         let (points, chosen) = (self.points(), self.chosen());
         let parts = [
-            verdict_line(&points, chosen, sweep),
+            self.verdict() + "\n",
             doubts(&findings.control, &findings.rows[chosen]),
             "\n".into(),
             chart::chart(&points, chosen, sweep.waits),
             "\n".into(),
             recommendation(&points, chosen, sweep.beta),
-            reason(&points, chosen, sweep),
+            reason(self.why()),
             prediction(&points, &findings.rows[chosen], sweep),
             curve(&points),
             sweep.waits.map_or(String::new(), |waits| folklore(&points, waits + 1)),
@@ -61,20 +83,6 @@ impl fmt::Display for Report {
         ];
         parts.iter().try_for_each(|part| f.write_str(part))
     }
-}
-
-/// What to do, and why, for who reads no further.
-fn verdict_line(points: &[Point], chosen: usize, sweep: &Sweep) -> String {
-    let why = match verdict::why(points, chosen, sweep.beta, server_limit(sweep)) {
-        Why::ThreadFull(..) => "More brings nothing: this thread is full.",
-        Why::ServerFull(..) => "More brings nothing: the server is full.",
-        Why::GetsWorse => "More makes it worse.",
-        Why::Failures(_) => "With more, items fail.",
-        Why::NoKnee => "Perhaps even more: the highest that was tried was the best.",
-        Why::Unclear(_) => "More may bring something; this experiment cannot tell.",
-        Why::Elsewhere(_) => "More brings hardly anything: the server, or the way to it, is full.",
-    };
-    format!("Use K = {}. {why}\n", points[chosen].k)
 }
 
 fn recommendation(points: &[Point], chosen: usize, beta: f64) -> String {
@@ -91,8 +99,7 @@ fn recommendation(points: &[Point], chosen: usize, beta: f64) -> String {
     text
 }
 
-fn reason(points: &[Point], chosen: usize, sweep: &Sweep) -> String {
-    let why = verdict::why(points, chosen, sweep.beta, server_limit(sweep));
+fn reason(why: Why) -> String {
     let words = match why {
         Why::ThreadFull(k, busy) => format!(
             "the thread is full. At K = {k}, it is busy {:.0} % of the time. Less work\n\

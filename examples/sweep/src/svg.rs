@@ -25,8 +25,7 @@ impl Report {
     fn draw(&self, backend: SVGBackend<'_>) -> Result<(), Box<dyn Error>> {
         let area = backend.into_drawing_area();
         area.fill(&WHITE)?;
-        let verdict = self.to_string().lines().next().unwrap_or_default().to_string();
-        let area = area.titled(&verdict, ("sans-serif", 22).into_font().color(&INK))?;
+        let area = area.titled(&self.verdict(), ("sans-serif", 22).into_font().color(&INK))?;
         let (above, below) = area.split_vertically(360);
         let points = self.points();
         let (first, last) = (points[0].k as f64, points[points.len() - 1].k as f64);
