@@ -19,6 +19,7 @@ pub(crate) fn try_current() -> Option<Rc<Core>> {
 }
 
 /// The time of the runtime that is entered, and the system's where none is.
+#[inline]
 pub(crate) fn now() -> Instant {
     try_current().map_or_else(Instant::now, |core| core.timers.clock.now())
 }
